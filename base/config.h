@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// stint.conf: one strict INI file for every program. Found by $STINT_CONF, else /etc/stint/stint.conf.
+// Only the keys that two rooms need stand here; stintd's own are read by reservations/.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/ini.h"
+
+namespace stint {
+
+struct Config {
+  std::string path;                    // where it was read from; empty: built-in defaults
+  std::string address;                 // [stintd] address = host:port, what clients dial
+  std::vector<std::uint32_t> server_uids;  // [stintd] user = slurm: who may sign replies (root always may)
+  std::string munge_socket;            // [munge] socket =
+  std::vector<std::string> recipe_path;  // [recipes] path = dir:dir, searched before the installed catalogue
+  IniFile file;                        // the whole file, for the rooms' own sections
+};
+
+// Throws Error with file:line on unknown sections or keys ("did you mean"). `explicit_path` wins over the
+// environment. A missing default file is fine (defaults), a missing named file is an error.
+Config load_config(const std::string& explicit_path = {});
+
+}  // namespace stint

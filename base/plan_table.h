@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// The plan table: what slurmctld's job_submit plugin knows of plans. stintd writes it as one INI file beside
+// Slurm's state (atomic rename, 0644); the plugin reads it when its mtime changes. No RPC, no Slurm types.
+//
+//   [table]
+//   written = 1795444444        ; seconds since the epoch
+//   [plan demo]
+//   state = active              ; scheduled | active | expired | failed | cancelled
+//   users = alice,bob           ; user names that may submit
+//   uids = 1000,1001            ; the same, numeric: what the plugin compares
+//   partition = main
+//   nodes = 4
+//   spares = 1
+//   [segment demo.0]            ; reservation name
+//   start = 1795444444
+//   end = 1795448044
+//   nodes = node[1-5]
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace stint {
+
+struct SegmentRow {
+  std::string reservation;
+  std::chrono::sys_seconds start{};
+  std::chrono::sys_seconds end{};
+  std::string nodes;
+};
+
+struct PlanRow {
+  std::string name;
+  std::string state;
+  std::vector<std::string> users;
+  std::vector<std::uint32_t> uids;
+  std::string partition;
+  int nodes = 0;
+  int spares = 0;
+  std::vector<SegmentRow> segments;
+
+  bool may_submit(std::uint32_t uid) const;
+  // The segment that holds `now`, else the next one; nullptr when all are over.
+  const SegmentRow* segment_at(std::chrono::sys_seconds now) const;
+};
+
+class PlanTable {
+ public:
+  static PlanTable parse(std::string_view text, std::string name);  // throws Error with file:line
+  std::string format() const;
+
+  std::vector<PlanRow> plans;
+  const PlanRow* find(std::string_view name) const;
+};
+
+}  // namespace stint

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The run directory: its layout and its log. Written by agents, read by `stint run …`. On a file system that
+// all nodes share. No threads; one append is one write(2) of one line.
+//
+//   recipe.ini                      the frozen recipe
+//   log.jsonl                       one JSON object a line: {"t": unix seconds, "event": name, …}
+//   events.out.tfevents.*           TensorBoard
+//   checkpoints/step-00000100/      manifest.json, *.safetensors
+//   rendezvous/<job>.<restart>.<attempt>/   one file per agent, removed when the run ends
+//   report.txt                      written when the run ends
+//
+// Events: start {job, restart, attempt, world, nodes[], order[], resume_step} · step {step, loss, grad_norm,
+// learning_rate, tokens_per_second, step_seconds} · checkpoint {step, seconds, bytes} · peer_lost {node, why} ·
+// worker_lost {node, why} · stopping {why, step} · finish {step, loss, seconds} · error {what}.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace stint {
+
+struct RunDirectory {
+  std::filesystem::path root;
+
+  std::filesystem::path recipe() const { return root / "recipe.ini"; }
+  std::filesystem::path log() const { return root / "log.jsonl"; }
+  std::filesystem::path checkpoints() const { return root / "checkpoints"; }
+  std::filesystem::path rendezvous() const { return root / "rendezvous"; }
+  std::filesystem::path report() const { return root / "report.txt"; }
+};
+
+double unix_seconds();
+
+// Appends {"t": now, "event": event, …fields} as one line. Throws Error that names the file.
+void append_event(const RunDirectory& run, const std::string& event, nlohmann::json fields);
+
+// All whole lines so far; a torn or damaged line (a writer died) is skipped and counted.
+struct RunLog {
+  std::vector<nlohmann::json> events;
+  std::size_t damaged = 0;
+};
+RunLog read_log(const RunDirectory& run);
+
+}  // namespace stint

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// A recipe: one strict INI file that says everything about a run. This room knows the keys (one table: type,
+// range, default, help), inheritance, overrides and the frozen form; nothing of Slurm, UCX or torch.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace stint::recipes {
+
+struct Recipe {
+  std::string name;         // file name without .ini
+  std::string description;  // [recipe] description
+
+  struct {
+    std::string directory;      // [run] directory: of the run; %j job id, %n recipe name, %u user
+    std::int64_t steps = 0;     // optimiser steps
+    std::uint64_t seed = 0;
+    std::int64_t log_interval = 0;  // steps between step events
+    bool tensorboard = true;
+  } run;
+  struct {
+    std::string architecture;  // llama
+    std::int64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0;
+    std::int64_t num_attention_heads = 0, num_key_value_heads = 0;
+    double rope_theta = 0, rms_norm_eps = 0, initializer_range = 0;
+    bool tie_word_embeddings = false;
+    std::string precision;  // fp32 | bf16 (of the matrix products; parameters and optimiser stay fp32)
+  } model;
+  struct {
+    std::string path;       // text file
+    std::string tokenizer;  // bytes
+    std::int64_t sequence_length = 0;
+    std::int64_t global_batch_size = 0;  // sequences a step, over all workers: the slots
+    std::int64_t micro_batch_size = 0;   // sequences a forward pass
+  } data;
+  struct {
+    double learning_rate = 0, min_learning_rate = 0;
+    std::vector<double> betas;  // two
+    double eps = 0, weight_decay = 0, grad_clip = 0;
+    std::string schedule;  // cosine
+    std::int64_t warmup_steps = 0;
+  } optim;
+  struct {
+    std::int64_t interval = 0;  // steps; 0: only at the end
+    std::int64_t keep = 0;
+  } checkpoint;
+  struct {
+    std::chrono::milliseconds heartbeat_interval{}, heartbeat_timeout{};
+    std::chrono::seconds collective_timeout{}, startup_timeout{};
+    std::int64_t max_restarts = 0;  // restarts without a new checkpoint before giving up
+  } resilience;
+  struct {
+    std::int64_t nodes = 0;
+    std::int64_t workers_per_node = 0;
+    std::int64_t threads_per_worker = 0;  // 0: the cores of the worker's share
+    std::string gres;                     // per node, Slurm's form; empty: none
+    std::chrono::minutes time_limit{};    // 0: the rest of the plan's segment
+  } resources;
+};
+
+// One row of the key table, for `stint recipe show|help`, validation and documentation.
+struct KeyInfo {
+  std::string section, key, type, range, default_value, help;
+};
+const std::vector<KeyInfo>& key_table();
+
+// Where named recipes are looked for: each folder in turn.
+using SearchPath = std::vector<std::string>;
+// $STINT_RECIPES (colon list), the configuration's path, the installed catalogue, the build tree's one.
+SearchPath default_search_path(const std::vector<std::string>& configured);
+
+// spec: NAME or PATH.ini, then ",section.key=value" parts; a part without "section.key=" continues the
+// value before it ("optim.betas=0.9,0.95"). Resolves `base =`, applies overrides, checks every value and the
+// rules between keys. Throws Error: "llama.ini:14: unknown key 'learning_rte' in [optim]; did you mean
+// 'learning_rate'?", and for overrides "--recipe: …".
+Recipe resolve(std::string_view spec, const SearchPath& path);
+
+// The complete text, every key with its value, no base: parse_frozen(freeze(r)) == r, and freeze is
+// canonical (equal recipes give equal text).
+std::string freeze(const Recipe& recipe);
+Recipe parse_frozen(std::string_view text, std::string name);
+
+// Eight hex digits over the frozen text (xxh3).
+std::string hash(std::string_view frozen);
+
+struct CatalogueEntry {
+  std::string name, description, path, error;  // error: why it does not resolve; empty when it does
+};
+std::vector<CatalogueEntry> list(const SearchPath& path);
+
+}  // namespace stint::recipes
