@@ -35,8 +35,8 @@ class Channel {
   // False when the other side is gone. Throws Error on a message over 1 MiB.
   bool send(const nlohmann::json& message);
   struct Received {
-    bool closed = false;                       // the other side is gone
-    std::optional<nlohmann::json> message;     // none: nothing came in time
+    bool closed = false;                    // the other side is gone
+    std::optional<nlohmann::json> message;  // none: nothing came in time
   };
   Received receive(std::chrono::milliseconds timeout);
 
