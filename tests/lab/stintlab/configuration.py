@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files that a lab's daemons read."""
+
+import os
+import socket
+from pathlib import Path
+
+from . import LabError
+from .layout import Lab, write_atomically
+
+# Slurm's defaults are made for clusters whose hardware takes minutes; these make a test wait seconds.
+# `--stock` leaves them all out.
+SHORT_TIMES = """\
+# Short times (lab up --stock leaves these out; Slurm's default in brackets)
+SlurmdTimeout=10        # a node silent for so long is DOWN [300]
+KillWait=2              # from SIGTERM to SIGKILL at a job's end [30]
+UnkillableStepTimeout=10  # how long slurmd waits for a step to be gone [60]
+BatchStartTimeout=5     # for a batch script to start after its job did [10]
+SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=1  # seconds between looks at the queue [60, 30, 3]
+"""
+
+
+def plugin_directory() -> Path:
+    candidates = [*Path("/usr/lib").glob("*/slurm-wlm"), Path("/usr/lib64/slurm"), Path("/usr/lib/slurm")]
+    for candidate in candidates:
+        if candidate.joinpath("auth_munge.so").exists():
+            return candidate
+    raise LabError("Slurm's plugins not found; install the package slurm-wlm-basic-plugins")
+
+
+def _leaves(nodes: list[str]) -> list[list[str]]:
+    """Two leaf switches or more, of at most four nodes each where there are that many."""
+    size = min(4, max(1, (len(nodes) + 1) // 2))
+    return [nodes[i:i + size] for i in range(0, len(nodes), size)]
+
+
+def topology_conf(lab: Lab) -> str:
+    leaves = _leaves(lab.nodes)
+    lines = [f"SwitchName=leaf{k} Nodes={','.join(nodes)}" for k, nodes in enumerate(leaves, 1)]
+    lines.append(f"SwitchName=spine Switches=leaf[1-{len(leaves)}]")
+    return "\n".join(lines) + "\n"
+
+
+def slurm_conf(lab: Lab) -> str:
+    host = socket.gethostname().split(".")[0]
+    plugins = [plugin_directory()] + ([] if lab.plain else [Path(lab.build, "lib")])
+    nodes = "\n".join(f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={lab.ports[node]} "
+                      "CPUs=2 RealMemory=4096 State=UNKNOWN" for node in lab.nodes)
+    return f"""\
+ClusterName={lab.cluster}
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={lab.ports["slurmctld"]}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+CredType=cred/munge
+AuthInfo=socket={lab.munge_socket}
+PluginDir={":".join(map(str, plugins))}
+StateSaveLocation={lab.path("state")}
+SlurmctldPidFile={lab.path("run")}/slurmctld.own.pid
+SlurmctldLogFile={lab.log("slurmctld")}
+SlurmdSpoolDir={lab.path("spool")}/%n
+SlurmdPidFile={lab.path("run")}/%n.own.pid
+SlurmdLogFile={lab.path("log")}/%n.log
+SlurmctldDebug=verbose
+SlurmdDebug=verbose
+MailProg=/bin/true
+
+# Every node is this machine: no cgroups, made-up sizes, no binding.
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+TopologyPlugin=topology/tree
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/none
+ReturnToService=2
+{"" if lab.plain else "JobSubmitPlugins=stint"}
+
+{"" if lab.stock else SHORT_TIMES}
+{nodes}
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+""" + "".join(line + "\n" for line in lab.slurm_lines)
+
+
+def stint_conf(lab: Lab) -> str:
+    sections = {
+        "stintd": {"address": f"127.0.0.1:{lab.ports['stintd']}", "user": "root",
+                   "ledger": str(lab.path("stintd", "ledger.sqlite"))},
+        "munge": {"socket": str(lab.munge_socket)},
+        "price": {"node_hour": "2.50", "currency": "EUR"},
+    }
+    for setting in lab.stint_keys:
+        name, equals, value = setting.partition("=")
+        section, dot, key = name.partition(".")
+        if not (equals and dot):
+            raise LabError(f"--stint {setting}: wants section.key=value")
+        sections.setdefault(section, {})[key] = value
+    return "\n".join(f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
+                     for section, keys in sections.items())
+
+
+def write_all(lab: Lab) -> None:
+    for folder in ("log", "run", "state", "spool", "stintd"):
+        lab.path(folder).mkdir(exist_ok=True)
+    lab.path("munge").mkdir(exist_ok=True, mode=0o755)
+    _write_munge_key(lab.path("munge", "key"))
+    write_atomically(lab.slurm_conf, slurm_conf(lab))
+    write_atomically(lab.path("topology.conf"), topology_conf(lab))
+    if not lab.plain:
+        write_atomically(lab.path("plugstack.conf"), f"optional {lab.build}/lib/spank_stint.so\n")
+        write_atomically(lab.stint_conf, stint_conf(lab))
+
+
+def _write_munge_key(path: Path) -> None:
+    if not path.exists():
+        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as key:
+            key.write(os.urandom(128))

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Free TCP ports on 127.0.0.1, below the range from which the kernel hands out ports by itself."""
+
+import random
+import socket
+
+from . import LabError
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def pick_free(count: int) -> list[int]:
+    """Random, so that labs that start at the same time hardly meet; who still loses a race tries again."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as limits:
+        below = int(limits.read().split()[0])
+    candidates = range(10000, below) if below > 11000 else range(10000, 65536)
+    free = [port for port in random.sample(candidates, min(20 * count, len(candidates))) if _is_free(port)]
+    if len(free) < count:
+        raise LabError(f"only {len(free)} free TCP ports found, wants {count}")
+    return free[:count]
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    except OSError:
+        return False
