@@ -5,7 +5,10 @@ All nodes share one kernel here, so "on the node" is a matter of finding out: sl
 slurmstepd has the node's log open (it overwrites its own environment); tasks carry Slurm's SLURMD_NODENAME
 and this lab's SLURM_CONF; and whatever descends from any of these belongs to the node too."""
 
+import re
 import signal
+import time
+from datetime import datetime
 
 from . import LabError, daemons, procfs
 from .layout import Lab
@@ -22,7 +25,7 @@ def processes(lab: Lab, node: str) -> set[Process]:
 
 
 def _belongs(lab: Lab, node: str, log: str, pid: int) -> bool:
-    if procfs.program(pid) in ("slurmd", "slurmstepd"):
+    if procfs.program(pid).startswith(("slurmd", "slurmstepd")):  # Debian's are slurmd-wlm, slurmstepd-wlm
         return log in procfs.open_files(pid)
     marks = procfs.environment(pid)
     return marks.get("SLURMD_NODENAME") == node and marks.get("SLURM_CONF") == str(lab.slurm_conf)
@@ -60,22 +63,19 @@ def revive(lab: Lab, name: str) -> None:
     """Starts what was killed. A node comes back as a machine that was rebooted and that its admin returns to
     service; ready when Slurm would give it a job."""
     _find(lab, name)
-    rebooted = name in lab.nodes
-    daemons.spawn(lab, name, rebooted=rebooted)
-    if rebooted:
-        _return_to_service(lab, name)
+    started = int(time.time())
+    daemons.spawn(lab, name, rebooted=name in lab.nodes)
+    if name in lab.nodes:
+        daemons.wait_until(lab, name, lambda: _registered_since(lab, name, started))
+        daemons.run(lab, "scontrol", "update", f"nodename={name}", "state=resume")
     daemons.wait_until(lab, name, lambda: daemons.is_ready(lab, name))
 
 
-def _return_to_service(lab: Lab, node: str) -> None:
-    """Slurm refuses to resume a node before its slurmd has registered, so this asks until it holds."""
-    def accepted() -> bool:
-        state = daemons.node_states(lab).get(node, "")
-        if state in daemons.READY_STATES:
-            return True
-        daemons.run(lab, "scontrol", "update", f"nodename={node}", "state=resume")
-        return False
-    daemons.wait_until(lab, node, accepted)
+def _registered_since(lab: Lab, node: str, seconds: int) -> bool:
+    """Whether slurmctld has heard of a slurmd that was started then or later."""
+    shown = daemons.run(lab, "scontrol", "--oneliner", "show", "node", node).stdout
+    start = re.search(r"SlurmdStartTime=(\d\S+)", shown)
+    return bool(start) and datetime.fromisoformat(start[1]).timestamp() >= seconds
 
 
 def _named(found: set[Process]) -> str:
