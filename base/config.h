@@ -12,12 +12,12 @@
 namespace stint {
 
 struct Config {
-  std::string path;                    // where it was read from; empty: built-in defaults
-  std::string address;                 // [stintd] address = host:port, what clients dial
+  std::string path;                        // where it was read from; empty: built-in defaults
+  std::string address;                     // [stintd] address = host:port, what clients dial
   std::vector<std::uint32_t> server_uids;  // [stintd] user = slurm: who may sign replies (root always may)
-  std::string munge_socket;            // [munge] socket =
+  std::string munge_socket;                // [munge] socket =
   std::vector<std::string> recipe_path;  // [recipes] path = dir:dir, searched before the installed catalogue
-  IniFile file;                        // the whole file, for the rooms' own sections
+  IniFile file;                          // the whole file, for the rooms' own sections
 };
 
 // Throws Error with file:line on unknown sections or keys ("did you mean"). `explicit_path` wins over the

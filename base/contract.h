@@ -16,18 +16,18 @@ inline constexpr char kAddressEnv[] = "SLURM_STINT_ADDRESS";  // stintd's host:p
 inline constexpr std::size_t kMaxRecipeBytes = 96 * 1024;
 
 // Job control environment (spank_job_control_setenv): all that job_submit reads beside the options.
-inline constexpr char kControlNodes[] = "STINT_NODES";          // node count of the recipe, decimal
-inline constexpr char kControlGres[] = "STINT_GRES";            // per node, Slurm's own form, e.g. gpu:8
-inline constexpr char kControlTimeLimit[] = "STINT_TIME_LIMIT"; // minutes, decimal
-inline constexpr char kControlRecipe[] = "STINT_RECIPE";        // name@hash
+inline constexpr char kControlNodes[] = "STINT_NODES";           // node count of the recipe, decimal
+inline constexpr char kControlGres[] = "STINT_GRES";             // per node, Slurm's own form, e.g. gpu:8
+inline constexpr char kControlTimeLimit[] = "STINT_TIME_LIMIT";  // minutes, decimal
+inline constexpr char kControlRecipe[] = "STINT_RECIPE";         // name@hash
 
-inline constexpr char kPluginName[] = "stint";                // SPANK plugin and its options
+inline constexpr char kPluginName[] = "stint";  // SPANK plugin and its options
 inline constexpr char kPlanOption[] = "training-plan";
 inline constexpr char kRecipeOption[] = "recipe";
-inline constexpr char kOptOut[] = "none";                     // --training-plan=none
+inline constexpr char kOptOut[] = "none";  // --training-plan=none
 
 // Configuration of every program and of the plugins' client half.
-inline constexpr char kConfigEnv[] = "STINT_CONF";            // else:
+inline constexpr char kConfigEnv[] = "STINT_CONF";  // else:
 inline constexpr char kConfigPath[] = "/etc/stint/stint.conf";
 
 // The plan table, beside Slurm's state (StateSaveLocation).

@@ -55,7 +55,8 @@ class HttpClient {
   std::chrono::milliseconds timeout_;
 };
 
-// What is signed; shared by client and server.
+// What is signed; shared by client and server. Bodies enter by their SHA-256, so a credential stays below the
+// 8 KiB that cpp-httplib takes for a header line. `path` is the request target as sent (httplib: req.target).
 std::string request_payload(std::string_view method, std::string_view path, std::string_view body);
 std::string reply_payload(std::string_view request_credential, int status, std::string_view body);
 

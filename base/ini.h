@@ -22,8 +22,9 @@ class IniFile {
 
   // Parses text; `name` stands before the line number in messages ("llama.ini:14: …").
   // Throws Error on: a NUL or other control byte, invalid UTF-8, a line that is no section, key = value,
-  // comment (';' or '#' at the start of a line; no inline comments) or blank, a key outside any section, a
-  // key given twice in a section, a line inih would cut. Indented continuation lines are refused, not joined.
+  // comment (';' or '#' at the start of a line; " ;" or " # " behind a value is refused, not cut off) or
+  // blank, a key outside any section, a key given twice in a section, a line inih would cut. Indented
+  // continuation lines are refused, not joined.
   static IniFile parse(std::string_view text, std::string name);
 
   // Reads and parses a file of at most kMaxBytes. Throws Error that names the path and the cause
@@ -44,6 +45,9 @@ class IniFile {
   std::vector<IniEntry> entries_;
   std::vector<std::string> sections_;
 };
+
+// Why a value cannot stand in such a file and be read back as it is; empty when it can. Writers ask first.
+std::string ini_value_problem(std::string_view value);
 
 // Closest candidate within a small edit distance, for "did you mean"; empty when none is close.
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates);

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The plan table: what slurmctld's job_submit plugin knows of plans. stintd writes it as one INI file beside
 // Slurm's state (atomic rename, 0644); the plugin reads it when its mtime changes. No RPC, no Slurm types.
+// Every key is needed; what stands behind <- is explanation, not part of the file.
 //
 //   [table]
-//   written = 1795444444        ; seconds since the epoch
+//   written = 1795444444        <- seconds since the epoch
 //   [plan demo]
-//   state = active              ; scheduled | active | expired | failed | cancelled
-//   users = alice,bob           ; user names that may submit
-//   uids = 1000,1001            ; the same, numeric: what the plugin compares
+//   state = active              <- scheduled | active | expired | failed | cancelled
+//   users = alice,bob           <- user names that may submit
+//   uids = 1000,1001            <- the same, numeric: what the plugin compares
 //   partition = main
 //   nodes = 4
 //   spares = 1
-//   [segment demo.0]            ; reservation name
+//   [segment demo.0]            <- reservation name; stands after its plan
 //   start = 1795444444
 //   end = 1795448044
 //   nodes = node[1-5]
@@ -50,8 +51,9 @@ struct PlanRow {
 class PlanTable {
  public:
   static PlanTable parse(std::string_view text, std::string name);  // throws Error with file:line
-  std::string format() const;
+  std::string format() const;  // throws Error on a value that could not be read back
 
+  std::chrono::sys_seconds written{};  // zero: format() writes the time of the call
   std::vector<PlanRow> plans;
   const PlanRow* find(std::string_view name) const;
 };

@@ -10,8 +10,8 @@
 //   report.txt                      written when the run ends
 //
 // Events: start {job, restart, attempt, world, nodes[], order[], resume_step} · step {step, loss, grad_norm,
-// learning_rate, tokens_per_second, step_seconds} · checkpoint {step, seconds, bytes} · peer_lost {node, why} ·
-// worker_lost {node, why} · stopping {why, step} · finish {step, loss, seconds} · error {what}.
+// learning_rate, tokens_per_second, step_seconds} · checkpoint {step, seconds, bytes} · peer_lost {node, why}
+// · worker_lost {node, why} · stopping {why, step} · finish {step, loss, seconds} · error {what}.
 #pragma once
 
 #include <chrono>

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -27,14 +28,17 @@ std::int64_t parse_integer(std::string_view text, std::int64_t min, std::int64_t
 double parse_real(std::string_view text, double min, double max);
 bool parse_bool(std::string_view text);  // yes/no/true/false/on/off/1/0
 
-// A plan, recipe or offer name: [A-Za-z][A-Za-z0-9_-]{0,62}.
+// A plan or offer name: [A-Za-z][A-Za-z0-9_-]{0,31}. Short enough for "segment <plan>.<k>" to be a section
+// name of an INI file, which inih cuts at 49 bytes.
+inline constexpr std::size_t kMaxNameLength = 32;
 bool valid_name(std::string_view text);
 
 std::vector<std::string> split(std::string_view text, char separator);  // trims each part, keeps empty ones
 std::string_view trim(std::string_view text);
 
 // Slurm host lists in their common form: "node[1-3,7],gpu01" <-> {"node1","node2",…}. Zero padding is kept.
-// parse throws on malformed text and on more than 65,536 hosts.
+// parse throws on malformed text and on more than 65,536 hosts, keeps order and duplicates; format gives the
+// set: hosts of one prefix together, their numbers sorted, each once.
 std::vector<std::string> parse_host_list(std::string_view text);
 std::string format_host_list(const std::vector<std::string>& hosts);
 

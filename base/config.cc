@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/config.h"
+
+#include <pwd.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+
+#include "base/contract.h"
+#include "base/error.h"
+#include "base/text.h"
+
+namespace stint {
+namespace {
+
+struct SectionKeys {
+  std::string section;
+  std::vector<std::string> keys;
+};
+
+// Every key that any program reads from stint.conf.
+const std::vector<SectionKeys>& legal_keys() {
+  static const std::vector<SectionKeys> kKeys = {
+      {"stintd",
+       {"address", "listen", "user", "ledger", "state", "log_level", "plan_table", "probe_interval",
+        "probe_timeout", "threads"}},
+      {"munge", {"socket"}},
+      {"recipes", {"path"}},
+      {"policy", {"book", "max_nodes", "max_duration", "max_lead", "allowed_partitions"}},
+      {"price", {"node_hour", "currency"}},
+  };
+  return kKeys;
+}
+
+std::string suggestion(const std::string& word, const std::vector<std::string>& candidates) {
+  const std::string close = did_you_mean(word, candidates);
+  return close.empty() ? std::string() : fmt::format("; did you mean '{}'?", close);
+}
+
+const SectionKeys* find_section(const std::string& name) {
+  const auto& all = legal_keys();
+  const auto at =
+      std::find_if(all.begin(), all.end(), [&](const SectionKeys& s) { return s.section == name; });
+  return at == all.end() ? nullptr : &*at;
+}
+
+void check_sections(const IniFile& file) {
+  std::vector<std::string> names;
+  for (const SectionKeys& section : legal_keys()) names.push_back(section.section);
+  for (const std::string& name : file.sections()) {
+    if (find_section(name)) continue;
+    const auto first = std::find_if(file.entries().begin(), file.entries().end(),
+                                    [&](const IniEntry& entry) { return entry.section == name; });
+    const std::string where = first == file.entries().end() ? file.name() + ": " : file.where(*first);
+    fail("{}unknown section [{}]{}", where, name, suggestion(name, names));
+  }
+}
+
+void check_keys(const IniFile& file) {
+  for (const IniEntry& entry : file.entries()) {
+    const std::vector<std::string>& keys = find_section(entry.section)->keys;
+    if (std::find(keys.begin(), keys.end(), entry.key) != keys.end()) continue;
+    fail("{}unknown key '{}' in [{}]{}", file.where(entry), entry.key, entry.section,
+         suggestion(entry.key, keys));
+  }
+}
+
+// None when there is no such user.
+std::vector<std::uint32_t> uid_of(const std::string& user) {
+  std::vector<char> buffer(16384);
+  passwd entry{};
+  passwd* found = nullptr;
+  const int status = ::getpwnam_r(user.c_str(), &entry, buffer.data(), buffer.size(), &found);
+  if (status != 0 && status != ENOENT) fail("user '{}' cannot be looked up: {}", user, errno_text(status));
+  if (!found) return {};
+  return {static_cast<std::uint32_t>(found->pw_uid)};
+}
+
+void check_address(const std::string& address) {
+  const std::size_t colon = address.rfind(':');
+  if (colon == std::string::npos || colon == 0) fail("'{}' is no host:port", address);
+  parse_integer(std::string_view(address).substr(colon + 1), 1, 65535);
+}
+
+void set_server_uids(Config& config, const std::string& user, bool named) {
+  config.server_uids = uid_of(user);
+  if (config.server_uids.empty() && named) fail("no user '{}' on this machine", user);
+  if (std::find(config.server_uids.begin(), config.server_uids.end(), 0U) == config.server_uids.end()) {
+    config.server_uids.push_back(0);
+  }
+}
+
+void set_key(Config& config, const IniEntry& entry) {
+  const std::string name = entry.section + "." + entry.key;
+  if (name == "stintd.address") {
+    check_address(entry.value);
+    config.address = entry.value;
+  } else if (name == "stintd.user") {
+    set_server_uids(config, entry.value, true);
+  } else if (name == "munge.socket") {
+    config.munge_socket = entry.value;
+  } else if (name == "recipes.path") {
+    for (const std::string& folder : split(entry.value, ':')) {
+      if (!folder.empty()) config.recipe_path.push_back(folder);
+    }
+  }
+}
+
+// The path to read; empty: none, defaults hold.
+std::string choose_path(const std::string& explicit_path) {
+  if (!explicit_path.empty()) return explicit_path;
+  if (const char* path = std::getenv(contract::kConfigEnv); path && *path) return path;
+  return ::access(contract::kConfigPath, F_OK) == 0 ? contract::kConfigPath : "";
+}
+
+}  // namespace
+
+Config load_config(const std::string& explicit_path) {
+  Config config;
+  config.address = "localhost:6821";
+  set_server_uids(config, "slurm", false);
+  config.path = choose_path(explicit_path);
+  if (config.path.empty()) return config;
+  config.file = IniFile::load(config.path);
+  check_sections(config.file);
+  check_keys(config.file);
+  for (const IniEntry& entry : config.file.entries()) {
+    try {
+      set_key(config, entry);
+    } catch (const Error& error) {
+      fail("{}'{}': {}", config.file.where(entry), entry.key, error.what());
+    }
+  }
+  return config;
+}
+
+}  // namespace stint

@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/text.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <ctime>
+#include <map>
+#include <optional>
+#include <set>
+#include <tuple>
+
+#include "base/error.h"
+
+namespace stint {
+namespace {
+
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+
+constexpr std::int64_t kMinute = 60, kHour = 3600, kDay = 86400;
+constexpr std::int64_t kLongestDuration = 3650 * kDay;
+constexpr std::size_t kMaxHosts = 65536;
+
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+// Decimal digits only, at most nine of them.
+std::optional<std::int64_t> small_number(std::string_view text) {
+  if (text.empty() || text.size() > 9 || !std::all_of(text.begin(), text.end(), is_digit))
+    return std::nullopt;
+  std::int64_t value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+// "1h30m": numbers with units, each unit once, from large to small.
+std::optional<std::int64_t> units_duration(std::string_view text) {
+  constexpr std::string_view kUnits = "dhms";
+  constexpr std::array<std::int64_t, 4> kSizes = {kDay, kHour, kMinute, 1};
+  std::int64_t total = 0;
+  std::size_t next_unit = 0;
+  while (!text.empty()) {
+    const std::size_t digits = std::find_if_not(text.begin(), text.end(), is_digit) - text.begin();
+    const auto number = small_number(text.substr(0, digits));
+    if (!number || digits == text.size()) return std::nullopt;
+    const std::size_t unit = kUnits.find(text[digits], next_unit);
+    if (unit == std::string_view::npos) return std::nullopt;
+    total += *number * kSizes[unit];
+    next_unit = unit + 1;
+    text.remove_prefix(digits + 1);
+  }
+  return total;
+}
+
+// Slurm's: minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s.
+std::optional<std::int64_t> slurm_duration(std::string_view text) {
+  std::int64_t total = 0;
+  const std::size_t dash = text.find('-');
+  const bool has_days = dash != std::string_view::npos;
+  if (has_days) {
+    const auto days = small_number(text.substr(0, dash));
+    if (!days) return std::nullopt;
+    total = *days * kDay;
+    text.remove_prefix(dash + 1);
+  }
+  std::vector<std::int64_t> fields;
+  for (const std::string& part : split(text, ':')) {
+    const auto number = small_number(part);
+    if (!number || fields.size() == 3) return std::nullopt;
+    fields.push_back(*number);
+  }
+  std::array<std::int64_t, 3> sizes = {kHour, kMinute, 1};
+  const std::size_t first = has_days || fields.size() == 3 ? 0 : 1;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    if (i > 0 && fields[i] >= 60) return std::nullopt;
+    total += fields[i] * sizes[first + i];
+  }
+  return total;
+}
+
+std::tm local(sys_seconds time) {
+  const std::time_t raw = time.time_since_epoch().count();
+  std::tm fields{};
+  ::localtime_r(&raw, &fields);
+  return fields;
+}
+
+// The local time of these fields; none when the calendar or the clock change knows no such time.
+std::optional<sys_seconds> from_local(std::tm fields) {
+  const std::tm asked = fields;
+  fields.tm_isdst = -1;
+  const std::time_t raw = ::mktime(&fields);
+  const auto same = [](const std::tm& a, const std::tm& b) {
+    return std::tie(a.tm_year, a.tm_mon, a.tm_mday, a.tm_hour, a.tm_min, a.tm_sec) ==
+           std::tie(b.tm_year, b.tm_mon, b.tm_mday, b.tm_hour, b.tm_min, b.tm_sec);
+  };
+  if (!same(asked, fields)) return std::nullopt;
+  return sys_seconds(seconds(raw));
+}
+
+// "18:00" or "18:00:30" into the fields.
+bool read_clock(std::string_view text, std::tm& fields) {
+  const std::vector<std::string> parts = split(text, ':');
+  if (parts.size() < 2 || parts.size() > 3) return false;
+  std::array<int, 3> values{};
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const auto number = small_number(parts[i]);
+    if (!number || parts[i].size() > 2 || *number > (i == 0 ? 23 : 59)) return false;
+    values[i] = static_cast<int>(*number);
+  }
+  std::tie(fields.tm_hour, fields.tm_min, fields.tm_sec) = std::tie(values[0], values[1], values[2]);
+  return true;
+}
+
+// "2026-11-23" into the fields.
+bool read_date(std::string_view text, std::tm& fields) {
+  const std::vector<std::string> parts = split(text, '-');
+  if (parts.size() != 3 || parts[0].size() != 4) return false;
+  const auto year = small_number(parts[0]), month = small_number(parts[1]), day = small_number(parts[2]);
+  if (!year || !month || !day) return false;
+  fields.tm_year = static_cast<int>(*year) - 1900;
+  fields.tm_mon = static_cast<int>(*month) - 1;
+  fields.tm_mday = static_cast<int>(*day);
+  return true;
+}
+
+std::optional<sys_seconds> next_clock_time(std::string_view text, sys_seconds now) {
+  std::tm fields = local(now);
+  if (!read_clock(text, fields)) return std::nullopt;
+  const auto today = from_local(fields);
+  if (today && *today >= now) return today;
+  fields = local(now + std::chrono::days(1));
+  read_clock(text, fields);
+  return from_local(fields);
+}
+
+std::optional<sys_seconds> calendar_time(std::string_view text) {
+  const std::size_t mark = text.find('T');
+  std::tm fields{};
+  if (mark == std::string_view::npos || !read_date(text.substr(0, mark), fields) ||
+      !read_clock(text.substr(mark + 1), fields)) {
+    return std::nullopt;
+  }
+  return from_local(fields);
+}
+
+bool is_host_character(char c) {
+  return is_letter(c) || is_digit(c) || c == '.' || c == '_' || c == '-';
+}
+
+class HostListParser {
+ public:
+  explicit HostListParser(std::string_view text) : text_(text) {}
+
+  std::vector<std::string> parse() {
+    std::string_view rest = trim(text_);
+    while (!rest.empty()) {
+      const std::size_t end = end_of_item(rest);
+      expand(trim(rest.substr(0, end)), {});
+      if (end == rest.size()) break;
+      rest.remove_prefix(end + 1);
+      if (rest.empty()) bad("ends with a comma");
+    }
+    return std::move(hosts_);
+  }
+
+ private:
+  [[noreturn]] void bad(const std::string& why) const {
+    fail("host list '{}': {}", text_.substr(0, 80), why);
+  }
+
+  // Up to the next comma outside brackets.
+  std::size_t end_of_item(std::string_view text) const {
+    bool inside = false;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      if (text[i] == '[' && std::exchange(inside, true)) bad("a bracket within a bracket");
+      if (text[i] == ']' && !std::exchange(inside, false)) bad("']' without '['");
+      if (text[i] == ',' && !inside) return i;
+    }
+    if (inside) bad("'[' without ']'");
+    return text.size();
+  }
+
+  void expand(std::string_view item, const std::string& prefix) {
+    const std::size_t open = item.find('[');
+    const std::string head = prefix + std::string(item.substr(0, open));
+    if (open == std::string_view::npos) return add(head);
+    const std::size_t close = item.find(']', open);
+    const std::string_view tail = item.substr(close + 1);
+    for (const std::string& range : split(item.substr(open + 1, close - open - 1), ','))
+      expand_range(range, head, tail);
+  }
+
+  void expand_range(std::string_view range, const std::string& head, std::string_view tail) {
+    const std::size_t dash = range.find('-');
+    const std::string_view low = range.substr(0, dash);
+    const std::string_view high = dash == std::string_view::npos ? low : range.substr(dash + 1);
+    const std::int64_t first = number(low), last = number(high);
+    if (last < first) bad(fmt::format("'{}' runs backwards", range));
+    if (last - first >= static_cast<std::int64_t>(kMaxHosts))
+      bad(fmt::format("more than {} hosts", kMaxHosts));
+    for (std::int64_t value = first; value <= last; ++value) {
+      expand(tail, fmt::format("{}{:0{}}", head, value, low.size()));
+    }
+  }
+
+  std::int64_t number(std::string_view text) const {
+    if (text.empty() || text.size() > 18 || !std::all_of(text.begin(), text.end(), is_digit)) {
+      bad(fmt::format("'{}' is no number", text));
+    }
+    std::int64_t value = 0;
+    std::from_chars(text.data(), text.data() + text.size(), value);
+    return value;
+  }
+
+  void add(const std::string& host) {
+    if (host.empty()) bad("an empty host name");
+    if (!std::all_of(host.begin(), host.end(), is_host_character))
+      bad(fmt::format("'{}' is no host name", host));
+    if (hosts_.size() == kMaxHosts) bad(fmt::format("more than {} hosts", kMaxHosts));
+    hosts_.push_back(host);
+  }
+
+  std::string_view text_;
+  std::vector<std::string> hosts_;
+};
+
+// The number at a host name's end.
+struct HostNumber {
+  std::size_t width = 0;
+  std::int64_t value = 0;
+  auto operator<=>(const HostNumber&) const = default;
+  bool padded() const { return width > 1 && fmt::formatted_size("{}", value) < width; }
+  // Whether "[this-next]" means these two and nothing else.
+  bool joins(const HostNumber& next) const {
+    return next.value == value + 1 && (next.width == width || (!padded() && !next.padded()));
+  }
+  std::string text() const { return fmt::format("{:0{}}", value, width); }
+};
+
+struct HostGroup {
+  std::string prefix;
+  std::set<HostNumber> numbers;  // empty: the prefix is the whole name
+};
+
+std::string format_ranges(const HostGroup& group) {
+  std::string ranges;
+  for (auto first = group.numbers.begin(); first != group.numbers.end();) {
+    auto last = first, next = std::next(first);
+    while (next != group.numbers.end() && last->joins(*next)) last = next++;
+    ranges += (ranges.empty() ? "" : ",") + first->text();
+    if (last != first) ranges += "-" + last->text();
+    first = next;
+  }
+  return group.numbers.size() == 1 ? group.prefix + ranges : group.prefix + "[" + ranges + "]";
+}
+
+}  // namespace
+
+seconds parse_duration(std::string_view text) {
+  const std::string_view trimmed = trim(text);
+  auto total = units_duration(trimmed);
+  if (!total || trimmed.empty()) total = slurm_duration(trimmed);
+  if (!total) fail("'{}' is no duration; write 90s, 15m, 1h30m, 2d, minutes, hh:mm:ss or d-hh:mm:ss", text);
+  if (*total <= 0 || *total > kLongestDuration)
+    fail("duration '{}' is out of range; it lies between 1s and 3650d", text);
+  return seconds(*total);
+}
+
+sys_seconds parse_time(std::string_view text, sys_seconds now) {
+  const std::string_view trimmed = trim(text);
+  if (trimmed == "now") return now;
+  if (trimmed.starts_with("now+")) return now + parse_duration(trimmed.substr(4));
+  auto time = calendar_time(trimmed);
+  if (!time) time = next_clock_time(trimmed, now);
+  if (!time) fail("'{}' is no time; write now, now+2h, 18:00 or 2026-11-23T18:00", text);
+  return *time;
+}
+
+std::string format_duration(seconds duration) {
+  const std::int64_t total = duration.count();
+  if (total < 0) return "-" + format_duration(-duration);
+  const std::int64_t days = total / kDay;
+  const std::string clock =
+      fmt::format("{:02}:{:02}:{:02}", total % kDay / kHour, total % kHour / kMinute, total % kMinute);
+  return days > 0 ? fmt::format("{}-{}", days, clock) : clock;
+}
+
+std::string format_time(sys_seconds time) {
+  const std::tm fields = local(time);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", fields.tm_year + 1900, fields.tm_mon + 1,
+                     fields.tm_mday, fields.tm_hour, fields.tm_min, fields.tm_sec);
+}
+
+std::int64_t parse_integer(std::string_view text, std::int64_t min, std::int64_t max) {
+  const std::string_view trimmed = trim(text);
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(trimmed.data(), trimmed.data() + trimmed.size(), value);
+  if (end != trimmed.data() + trimmed.size() || error == std::errc::invalid_argument) {
+    fail("'{}' is no whole number", text.substr(0, 60));
+  }
+  if (error != std::errc() || value < min || value > max) {
+    fail("{} is out of range; it lies between {} and {}", trimmed.substr(0, 60), min, max);
+  }
+  return value;
+}
+
+double parse_real(std::string_view text, double min, double max) {
+  const std::string_view trimmed = trim(text);
+  double value = 0;
+  const auto [end, error] = std::from_chars(trimmed.data(), trimmed.data() + trimmed.size(), value);
+  if (end != trimmed.data() + trimmed.size() || error == std::errc::invalid_argument) {
+    fail("'{}' is no number", text.substr(0, 60));
+  }
+  if (error != std::errc() || !(value >= min && value <= max)) {
+    fail("{} is out of range; it lies between {} and {}", trimmed.substr(0, 60), min, max);
+  }
+  return value;
+}
+
+bool parse_bool(std::string_view text) {
+  const std::string_view word = trim(text);
+  for (const char* yes : {"yes", "true", "on", "1"}) {
+    if (word == yes) return true;
+  }
+  for (const char* no : {"no", "false", "off", "0"}) {
+    if (word == no) return false;
+  }
+  fail("'{}' is neither yes nor no", text.substr(0, 60));
+}
+
+bool valid_name(std::string_view text) {
+  return !text.empty() && text.size() <= kMaxNameLength && is_letter(text.front()) &&
+         std::all_of(text.begin(), text.end(),
+                     [](char c) { return is_letter(c) || is_digit(c) || c == '_' || c == '-'; });
+}
+
+std::string_view trim(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\r\n\v\f";
+  const std::size_t first = text.find_first_not_of(kSpace);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
+}
+
+std::vector<std::string> split(std::string_view text, char separator) {
+  std::vector<std::string> parts;
+  for (;;) {
+    const std::size_t at = text.find(separator);
+    parts.emplace_back(trim(text.substr(0, at)));
+    if (at == std::string_view::npos) return parts;
+    text.remove_prefix(at + 1);
+  }
+}
+
+std::vector<std::string> parse_host_list(std::string_view text) {
+  return HostListParser(text).parse();
+}
+
+std::string format_host_list(const std::vector<std::string>& hosts) {
+  std::vector<HostGroup> groups;  // in order of first appearance
+  std::map<std::pair<std::string, bool>, std::size_t> index;
+  for (const std::string& host : hosts) {
+    std::size_t digits = 0;
+    while (digits < std::min<std::size_t>(host.size(), 18) && is_digit(host[host.size() - digits - 1]))
+      ++digits;
+    const std::string prefix = host.substr(0, host.size() - digits);
+    const auto [at, added] = index.try_emplace({prefix, digits > 0}, groups.size());
+    if (added) groups.push_back({prefix, {}});
+    if (digits == 0) continue;
+    HostNumber number{digits, 0};
+    std::from_chars(host.data() + prefix.size(), host.data() + host.size(), number.value);
+    groups[at->second].numbers.insert(number);
+  }
+  std::string text;
+  for (const HostGroup& group : groups) {
+    text += (text.empty() ? "" : ",") + (group.numbers.empty() ? group.prefix : format_ranges(group));
+  }
+  return text;
+}
+
+}  // namespace stint
