@@ -37,7 +37,8 @@ class Communicator {
   virtual int size() const = 0;
   virtual std::uint32_t epoch() const = 0;  // the view's number; messages of another are dropped
 
-  // In place: afterwards chunk_of(data.size(), size(), rank()) holds the sum over all ranks, the rest is undefined.
+  // In place: afterwards chunk_of(data.size(), size(), rank()) holds the sum over all ranks, the rest is
+  // undefined.
   virtual Status reduce_scatter(std::span<float> data) = 0;
   // In place: each rank's own chunk is copied to all others.
   virtual Status all_gather(std::span<float> data) = 0;

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/comm/ring.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <array>
+#include <optional>
+
+namespace stint::comm {
+namespace {
+
+constexpr std::size_t kWindow = 4;  // messages under way each way
+
+// Requests under way, oldest first.
+class Window {
+ public:
+  bool full() const { return end_ - begin_ == kWindow; }
+  bool empty() const { return end_ == begin_; }
+  void push(std::optional<Transport::Request> request) { requests_[end_++ % kWindow] = request; }
+  // An empty segment was never posted and is done.
+  Outcome test_oldest(Transport& transport) const {
+    const auto& request = requests_[begin_ % kWindow];
+    return request ? transport.test(*request) : Outcome::kDone;
+  }
+  void pop() { ++begin_; }
+  std::size_t done() const { return begin_; }
+  std::size_t posted() const { return end_; }
+
+ private:
+  std::array<std::optional<Transport::Request>, kWindow> requests_;
+  std::size_t begin_ = 0, end_ = 0;
+};
+
+}  // namespace
+
+RingCommunicator::RingCommunicator(Transport& transport, std::uint32_t epoch,
+                                   std::chrono::milliseconds timeout)
+    : transport_(transport), epoch_(epoch), timeout_(timeout) {}
+
+RingCommunicator::RingCommunicator(std::unique_ptr<Transport> transport, std::uint32_t epoch,
+                                   std::chrono::milliseconds timeout)
+    : owned_(std::move(transport)), transport_(*owned_), epoch_(epoch), timeout_(timeout) {}
+
+Tag RingCommunicator::tag(const Operation& operation, std::size_t slot) const {
+  return {static_cast<std::uint16_t>(epoch_), operation.number, static_cast<std::uint16_t>(slot)};
+}
+
+Status RingCommunicator::perform(const char* name, const std::function<Status(const Operation&)>& body) {
+  if (!broken_) return broken_;
+  const Operation operation{name, operations_++, Clock::now() + timeout_};
+  Status status =
+      revoked_.load(std::memory_order_acquire) ? Status{Code::kRevoked, -1, "revoked"} : body(operation);
+  if (status) return status;
+  transport_.abort();
+  status.detail = fmt::format("{} {} in view {}: {}", name, operation.number, epoch_, status.detail);
+  broken_ = status;
+  return status;
+}
+
+Status RingCommunicator::turn(const Operation& operation, int peer) {
+  if (!transport_.progress()) sched_yield();
+  if (revoked_.load(std::memory_order_acquire)) return {Code::kRevoked, -1, "revoked"};
+  if (Clock::now() < operation.deadline) return {};
+  return {Code::kTimeout, peer, fmt::format("still waiting for rank {} after {} ms", peer, timeout_.count())};
+}
+
+Status RingCommunicator::wait(const Operation& operation, Transport::Request request, int peer) {
+  for (;;) {
+    switch (transport_.test(request)) {
+      case Outcome::kDone:
+        return {};
+      case Outcome::kFailed:
+        return transport_.failure();
+      case Outcome::kPending:
+        if (Status status = turn(operation, peer); !status) return status;
+    }
+  }
+}
+
+Status RingCommunicator::run(const Operation& operation, const Flow& flow) {
+  Window receives, sends;
+  const auto may_send = [&](std::size_t q) { return q < flow.lag || q - flow.lag < receives.done(); };
+  while (receives.done() < flow.receives || sends.done() < flow.sends) {
+    while (receives.posted() < flow.receives && !receives.full()) {
+      const std::size_t q = receives.posted();
+      const auto bytes = flow.target(q);
+      receives.push(bytes.empty() ? std::nullopt
+                                  : std::optional(transport_.receive(flow.from, tag(operation, q), bytes)));
+    }
+    while (sends.posted() < flow.sends && !sends.full() && may_send(sends.posted())) {
+      const std::size_t q = sends.posted();
+      const auto bytes = flow.source(q);
+      sends.push(bytes.empty() ? std::nullopt
+                               : std::optional(transport_.send(flow.to, tag(operation, q), bytes)));
+    }
+    const Outcome received = receives.empty() ? Outcome::kPending : receives.test_oldest(transport_);
+    if (received == Outcome::kDone) {
+      if (flow.take_in) flow.take_in(receives.done());
+      receives.pop();
+    }
+    const Outcome sent = sends.empty() ? Outcome::kPending : sends.test_oldest(transport_);
+    if (sent == Outcome::kDone) sends.pop();
+    if (received == Outcome::kFailed || sent == Outcome::kFailed) return transport_.failure();
+    if (received == Outcome::kDone || sent == Outcome::kDone) continue;
+    const int awaited = receives.done() < flow.receives ? flow.from : flow.to;
+    if (Status status = turn(operation, awaited); !status) return status;
+  }
+  return {};
+}
+
+}  // namespace stint::comm

@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/comm/ucx.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <sched.h>
+#include <ucp/api/ucp.h>
+
+#include <algorithm>
+#include <cassert>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include "base/error.h"
+
+namespace stint::comm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kFlushTimeout =
+    std::chrono::milliseconds(1000);  // for the last messages of a healthy transport
+constexpr auto kAbortTimeout =
+    std::chrono::milliseconds(1000);                   // for requests to notice that they were given up
+constexpr unsigned kProgressBetweenPurges = 1U << 16;  // looks for messages of older views
+constexpr ucp_tag_t kWholeTag = ~ucp_tag_t{0};
+constexpr int kEpochShift = 48;
+
+ucp_tag_t packed(Tag tag) {
+  return ucp_tag_t{tag.epoch} << kEpochShift | ucp_tag_t{tag.operation} << 16 | tag.slot;
+}
+
+void check(ucs_status_t status, const char* doing) {
+  if (status != UCS_OK)
+    fail("ucx: cannot {}: {}; see UCX_TLS and UCX_NET_DEVICES, and what ucx_info -d lists", doing,
+         ucs_status_string(status));
+}
+
+// libucs takes over the signals of crashes when it is loaded: it would print into the log and could hang
+// where a crash should simply end the process. UCX_HANDLE_ERRORS is read too early to be set from here.
+void give_crash_signals_back() {
+  for (const int number : {SIGSEGV, SIGBUS, SIGILL, SIGFPE}) {
+    struct sigaction action {};
+    if (sigaction(number, nullptr, &action) != 0 || action.sa_handler == SIG_DFL ||
+        action.sa_handler == SIG_IGN)
+      continue;
+    Dl_info handler{}, library{};
+    const bool known = dladdr(reinterpret_cast<void*>(action.sa_sigaction), &handler) != 0 &&
+                       dladdr(reinterpret_cast<void*>(&ucs_status_string), &library) != 0;
+    if (known && handler.dli_fbase == library.dli_fbase) std::signal(number, SIG_DFL);
+  }
+}
+
+void set(ucp_config_t* config, const char* name, const std::string& value) {
+  if (std::getenv(fmt::format("UCX_{}", name).c_str()) != nullptr) return;
+  check(ucp_config_modify(config, name, value.c_str()), fmt::format("set {} to '{}'", name, value).c_str());
+}
+
+struct ContextDeleter {
+  void operator()(ucp_context* context) const { ucp_cleanup(context); }
+};
+struct WorkerDeleter {
+  void operator()(ucp_worker* worker) const { ucp_worker_destroy(worker); }
+};
+struct ConfigDeleter {
+  void operator()(ucp_config* config) const { ucp_config_release(config); }
+};
+using Context = std::unique_ptr<ucp_context, ContextDeleter>;
+using Worker = std::unique_ptr<ucp_worker, WorkerDeleter>;
+using Config = std::unique_ptr<ucp_config, ConfigDeleter>;
+
+Config read_config(const UcxOptions& options) {
+  ucp_config_t* raw = nullptr;
+  check(ucp_config_read(nullptr, nullptr, &raw), "read the UCX_ environment");
+  Config config(raw);
+  // CMA lets a peer write into our memory whatever we do; a late one would hit freed buffers. It is slower
+  // too.
+  set(raw, "TLS", options.transports.empty() ? "^cma" : options.transports);
+  if (!options.devices.empty()) set(raw, "NET_DEVICES", options.devices);
+  // Without these two, endpoints with error handling never use shared memory.
+  set(raw, "POSIX_ERROR_HANDLING", "y");
+  set(raw, "SYSV_ERROR_HANDLING", "y");
+  set(raw, "KEEPALIVE_INTERVAL", fmt::format("{}ms", options.keepalive.count()));
+  return config;
+}
+
+Context make_context(const UcxOptions& options) {
+  const Config config = read_config(options);
+  ucp_params_t params{};
+  params.field_mask = UCP_PARAM_FIELD_FEATURES;
+  params.features = UCP_FEATURE_TAG;
+  ucp_context_h context = nullptr;
+  check(ucp_init(&params, config.get(), &context), "start");
+  return Context(context);
+}
+
+Worker make_worker(ucp_context_h context) {
+  ucp_worker_params_t params{};
+  params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;
+  params.thread_mode = UCS_THREAD_MODE_SINGLE;
+  ucp_worker_h worker = nullptr;
+  check(ucp_worker_create(context, &params, &worker), "open a worker");
+  return Worker(worker);
+}
+
+// UCX believes whatever bytes it is given as an address, so ours carry a checksum.
+constexpr std::size_t kChecksum = sizeof(std::uint64_t);
+
+std::string checksum_of(std::string_view bytes) {
+  std::uint64_t hash = 14695981039346656037U;  // FNV-1a
+  for (const char byte : bytes) hash = (hash ^ static_cast<unsigned char>(byte)) * 1099511628211U;
+  std::string text(kChecksum, '\0');
+  std::memcpy(text.data(), &hash, kChecksum);
+  return text;
+}
+
+std::string checked_address(const std::string& bytes, int rank) {
+  const bool sound =
+      bytes.size() > kChecksum && bytes.substr(0, kChecksum) == checksum_of(bytes.substr(kChecksum));
+  if (!sound) fail("ucx: the {} bytes given for rank {} are not a worker's address", bytes.size(), rank);
+  return bytes.substr(kChecksum);
+}
+
+}  // namespace
+
+class UcxTransport::Impl {
+ public:
+  explicit Impl(const UcxOptions& options)
+      : context_(make_context(options)), worker_(make_worker(context_.get())) {
+    give_crash_signals_back();
+  }
+  ~Impl();
+
+  std::string address() const;
+  void connect(int rank, std::vector<std::string> addresses, std::uint32_t epoch);
+  int rank() const { return rank_; }
+  int size() const { return static_cast<int>(peers_.size()); }
+  Request send(int to, Tag tag, std::span<const std::byte> bytes);
+  Request receive(int from, Tag tag, std::span<std::byte> bytes);
+  Outcome test(Request request);
+  bool progress();
+  const Status& failure() const { return failure_; }
+  void abort();
+
+ private:
+  struct Peer {
+    Impl* owner = nullptr;
+    int rank = -1;
+    std::string address;
+    ucp_ep_h endpoint = nullptr;
+    Status failure;
+    std::uint64_t failed_at = 0;  // in idle turns
+  };
+  // One posted message; UCX holds a pointer to it while it is under way.
+  struct Slot {
+    Request number = 0;
+    Peer* peer = nullptr;
+    bool receiving = false, completed = true;
+    ucs_status_t status = UCS_OK;
+    std::size_t wanted = 0, got = 0;
+    void* request = nullptr;  // UCX's, while it is under way
+  };
+
+  static void on_sent(void* request, ucs_status_t status, void* slot);
+  static void on_received(void* request, ucs_status_t status, const ucp_tag_recv_info_t* info, void* slot);
+  static void on_endpoint_error(void* peer, ucp_ep_h endpoint, ucs_status_t status);
+
+  Peer& connected(int rank);
+  Slot& take_slot(Peer& peer, bool receiving, std::size_t wanted);
+  void complete(Slot& slot, ucs_status_t status, std::size_t got);
+  void note_failure(Peer& peer, ucs_status_t status);
+  Outcome failed(Status why);
+  void purge_older_views();
+  void drop(ucp_tag_message_h message);
+  void flush(Clock::time_point deadline);
+  std::vector<void*> force_close();
+  // Until no request of ours or of `others` is under way.
+  void settle(std::vector<void*> others, Clock::time_point deadline);
+
+  Context context_;
+  Worker worker_;
+  int rank_ = -1;
+  std::uint16_t epoch_ = 0;
+  std::vector<Peer> peers_;
+  std::deque<Slot> slots_;  // a deque: its elements never move
+  std::vector<Request> free_;
+  Status failure_;
+  std::uint64_t idle_turns_ = 0;
+  unsigned until_purge_ = kProgressBetweenPurges;
+};
+
+std::string UcxTransport::Impl::address() const {
+  if (!worker_) fail("ucx: the transport was aborted and has no address any more");
+  ucp_address_t* raw = nullptr;
+  std::size_t length = 0;
+  check(ucp_worker_get_address(worker_.get(), &raw, &length), "tell the worker's address");
+  const std::string bytes(reinterpret_cast<const char*>(raw), length);
+  ucp_worker_release_address(worker_.get(), raw);
+  return checksum_of(bytes) + bytes;
+}
+
+void UcxTransport::Impl::connect(int rank, std::vector<std::string> addresses, std::uint32_t epoch) {
+  if (!peers_.empty()) fail("ucx: a transport connects once; a new view needs a new one");
+  const int size = static_cast<int>(addresses.size());
+  if (rank < 0 || rank >= size) fail("ucx: rank {} is not among the {} addresses", rank, size);
+  std::vector<Peer> peers(addresses.size());
+  for (int r = 0; r < size; ++r) {
+    Peer& peer = peers[static_cast<std::size_t>(r)];
+    peer.owner = this;
+    peer.rank = r;
+    peer.address = checked_address(addresses[static_cast<std::size_t>(r)], r);
+  }
+  peers_ = std::move(peers);
+  rank_ = rank;
+  epoch_ = static_cast<std::uint16_t>(epoch);
+  connected((rank + 1) % size);
+  connected((rank + size - 1) % size);
+}
+
+UcxTransport::Impl::Peer& UcxTransport::Impl::connected(int rank) {
+  Peer& peer = peers_[static_cast<std::size_t>(rank)];
+  if (peer.endpoint != nullptr || !peer.failure || rank == rank_) return peer;
+  ucp_ep_params_t params{};
+  params.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
+                      UCP_EP_PARAM_FIELD_ERR_HANDLER;
+  params.address = reinterpret_cast<const ucp_address_t*>(peer.address.data());
+  params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
+  params.err_handler = {&on_endpoint_error, &peer};
+  const ucs_status_t status = ucp_ep_create(worker_.get(), &params, &peer.endpoint);
+  if (status != UCS_OK) {
+    peer.endpoint = nullptr;
+    note_failure(peer, status);
+  }
+  return peer;
+}
+
+void UcxTransport::Impl::note_failure(Peer& peer, ucs_status_t status) {
+  if (!peer.failure) return;
+  peer.failure = {Code::kPeerFailed, peer.rank,
+                  fmt::format("rank {}: {}", peer.rank, ucs_status_string(status))};
+  peer.failed_at = idle_turns_;
+}
+
+void UcxTransport::Impl::on_endpoint_error(void* peer, ucp_ep_h /*endpoint*/, ucs_status_t status) {
+  auto& failed_peer = *static_cast<Peer*>(peer);
+  failed_peer.owner->note_failure(failed_peer, status);
+}
+
+void UcxTransport::Impl::on_sent(void* request, ucs_status_t status, void* slot) {
+  auto& sent = *static_cast<Slot*>(slot);
+  sent.peer->owner->complete(sent, status, sent.wanted);
+  ucp_request_free(request);
+}
+
+void UcxTransport::Impl::on_received(void* request, ucs_status_t status, const ucp_tag_recv_info_t* info,
+                                     void* slot) {
+  auto& received = *static_cast<Slot*>(slot);
+  received.peer->owner->complete(received, status, status == UCS_OK ? info->length : 0);
+  ucp_request_free(request);
+}
+
+void UcxTransport::Impl::complete(Slot& slot, ucs_status_t status, std::size_t got) {
+  slot.completed = true;
+  slot.status = status;
+  slot.got = got;
+  slot.request = nullptr;
+}
+
+UcxTransport::Impl::Slot& UcxTransport::Impl::take_slot(Peer& peer, bool receiving, std::size_t wanted) {
+  if (free_.empty()) {
+    free_.push_back(static_cast<Request>(slots_.size()));
+    slots_.emplace_back();
+  }
+  Slot& slot = slots_[free_.back()];
+  slot = {free_.back(), &peer, receiving, false, UCS_OK, wanted, 0, nullptr};
+  free_.pop_back();
+  return slot;
+}
+
+Transport::Request UcxTransport::Impl::send(int to, Tag tag, std::span<const std::byte> bytes) {
+  Peer& peer = connected(to);
+  Slot& slot = take_slot(peer, false, bytes.size());
+  if (!peer.failure) {
+    complete(slot, UCS_ERR_CONNECTION_RESET, 0);
+    return slot.number;
+  }
+  ucp_request_param_t param{};
+  param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
+  param.cb.send = &on_sent;
+  param.user_data = &slot;
+  const ucs_status_ptr_t result =
+      ucp_tag_send_nbx(peer.endpoint, bytes.data(), bytes.size(), packed(tag), &param);
+  if (!UCS_PTR_IS_PTR(result))
+    complete(slot, UCS_PTR_STATUS(result), bytes.size());
+  else
+    slot.request = result;
+  return slot.number;
+}
+
+Transport::Request UcxTransport::Impl::receive(int from, Tag tag, std::span<std::byte> bytes) {
+  Slot& slot = take_slot(connected(from), true, bytes.size());
+  ucp_tag_recv_info_t info{};
+  ucp_request_param_t param{};
+  param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_RECV_INFO;
+  param.cb.recv = &on_received;
+  param.user_data = &slot;
+  param.recv_info.tag_info = &info;
+  const ucs_status_ptr_t result =
+      ucp_tag_recv_nbx(worker_.get(), bytes.data(), bytes.size(), packed(tag), kWholeTag, &param);
+  if (!UCS_PTR_IS_PTR(result))
+    complete(slot, UCS_PTR_STATUS(result), info.length);
+  else
+    slot.request = result;
+  return slot.number;
+}
+
+Outcome UcxTransport::Impl::failed(Status why) {
+  failure_ = std::move(why);
+  return Outcome::kFailed;
+}
+
+Outcome UcxTransport::Impl::test(Request request) {
+  const Slot& slot = slots_[request];
+  const Peer& peer = *slot.peer;
+  if (!slot.completed) {
+    // What a peer sent before it went may still lie in our queues, until a turn in which nothing moved.
+    const bool hopeless = slot.receiving && !peer.failure && idle_turns_ > peer.failed_at;
+    return hopeless ? failed(peer.failure) : Outcome::kPending;
+  }
+  if (slot.status != UCS_OK && !peer.failure) return failed(peer.failure);
+  if (slot.status != UCS_OK)
+    return failed({Code::kPeerFailed, peer.rank,
+                   fmt::format("{} rank {}: {}", slot.receiving ? "receive from" : "send to", peer.rank,
+                               ucs_status_string(slot.status))});
+  if (slot.got != slot.wanted)
+    return failed(
+        {Code::kPeerFailed, peer.rank,
+         fmt::format("rank {} sent {} bytes where {} were awaited", peer.rank, slot.got, slot.wanted)});
+  free_.push_back(request);
+  return Outcome::kDone;
+}
+
+bool UcxTransport::Impl::progress() {
+  if (--until_purge_ == 0) purge_older_views();
+  if (ucp_worker_progress(worker_.get()) != 0) return true;
+  ++idle_turns_;
+  return false;
+}
+
+// The epochs below ours are those that agree with it down to some set bit and have a zero there.
+void UcxTransport::Impl::purge_older_views() {
+  until_purge_ = kProgressBetweenPurges;
+  for (int bit = 0; bit < 16; ++bit) {
+    if ((epoch_ >> bit & 1) == 0) continue;
+    const auto mask = static_cast<std::uint16_t>(0xffffU << bit);
+    const auto older = static_cast<std::uint16_t>((epoch_ & mask) ^ (1U << bit));
+    ucp_tag_recv_info_t info{};
+    while (ucp_tag_message_h message = ucp_tag_probe_nb(worker_.get(), ucp_tag_t{older} << kEpochShift,
+                                                        ucp_tag_t{mask} << kEpochShift, 1, &info))
+      drop(message);
+  }
+}
+
+// Into no buffer: that counts as truncated, and the sender is told that it may go on.
+void UcxTransport::Impl::drop(ucp_tag_message_h message) {
+  const ucp_request_param_t param{};
+  const ucs_status_ptr_t result = ucp_tag_msg_recv_nbx(worker_.get(), nullptr, 0, message, &param);
+  if (UCS_PTR_IS_PTR(result)) ucp_request_free(result);
+}
+
+void UcxTransport::Impl::settle(std::vector<void*> others, Clock::time_point deadline) {
+  const auto other_done = [](void* request) {
+    if (ucp_request_check_status(request) == UCS_INPROGRESS) return false;
+    ucp_request_free(request);
+    return true;
+  };
+  const auto under_way = [](const Slot& slot) { return !slot.completed; };
+  while (Clock::now() < deadline) {
+    std::erase_if(others, other_done);
+    if (others.empty() && std::ranges::none_of(slots_, under_way)) return;
+    if (ucp_worker_progress(worker_.get()) == 0) sched_yield();
+  }
+  for (void* request : others) ucp_request_free(request);
+}
+
+void UcxTransport::Impl::flush(Clock::time_point deadline) {
+  std::vector<void*> requests;
+  const ucp_request_param_t param{};
+  for (const Peer& peer : peers_) {
+    if (peer.endpoint == nullptr || !peer.failure) continue;
+    const ucs_status_ptr_t result = ucp_ep_flush_nbx(peer.endpoint, &param);
+    if (UCS_PTR_IS_PTR(result)) requests.push_back(result);
+  }
+  settle(std::move(requests), deadline);
+}
+
+std::vector<void*> UcxTransport::Impl::force_close() {
+  std::vector<void*> requests;
+  ucp_request_param_t param{};
+  param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
+  param.flags = UCP_EP_CLOSE_FLAG_FORCE;
+  for (Peer& peer : peers_) {
+    if (peer.endpoint == nullptr) continue;
+    const ucs_status_ptr_t result = ucp_ep_close_nbx(std::exchange(peer.endpoint, nullptr), &param);
+    if (UCS_PTR_IS_PTR(result)) requests.push_back(result);
+  }
+  return requests;
+}
+
+// Without the worker nothing can touch a buffer any more, be it that a request could not be given up.
+void UcxTransport::Impl::abort() {
+  if (!worker_) return;
+  for (Slot& slot : slots_)
+    if (!slot.completed && slot.receiving) ucp_request_cancel(worker_.get(), slot.request);
+  settle(force_close(), Clock::now() + kAbortTimeout);
+  worker_.reset();
+}
+
+UcxTransport::Impl::~Impl() {
+  if (!worker_) return;
+  flush(Clock::now() + kFlushTimeout);
+  abort();
+}
+
+UcxTransport::UcxTransport(const UcxOptions& options) : impl_(std::make_unique<Impl>(options)) {}
+UcxTransport::~UcxTransport() = default;
+std::string UcxTransport::address() const {
+  return impl_->address();
+}
+void UcxTransport::connect(int rank, std::vector<std::string> addresses, std::uint32_t epoch) {
+  impl_->connect(rank, std::move(addresses), epoch);
+}
+int UcxTransport::rank() const {
+  return impl_->rank();
+}
+int UcxTransport::size() const {
+  return impl_->size();
+}
+Transport::Request UcxTransport::send(int peer, Tag tag, std::span<const std::byte> bytes) {
+  return impl_->send(peer, tag, bytes);
+}
+Transport::Request UcxTransport::receive(int peer, Tag tag, std::span<std::byte> bytes) {
+  return impl_->receive(peer, tag, bytes);
+}
+Outcome UcxTransport::test(Request request) {
+  return impl_->test(request);
+}
+bool UcxTransport::progress() {
+  return impl_->progress();
+}
+Status UcxTransport::failure() const {
+  return impl_->failure();
+}
+void UcxTransport::abort() {
+  impl_->abort();
+}
+
+}  // namespace stint::comm
