@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# For *.bats files that want a lab:
+#
+#   load lab
+#   setup_file() { lab_up --nodes 5; }
+#   teardown_file() { lab_down; }
+
+PATH="$BATS_TEST_DIRNAME/../lab:$PATH"
+
+# Starts a lab in the test file's own folder and makes this shell use it. Takes the options of `lab up`.
+lab_up() {
+  lab up --dir "$BATS_FILE_TMPDIR/lab" "$@" || return 1
+  eval "$(lab env --dir "$BATS_FILE_TMPDIR/lab")"
+}
+
+lab_down() {
+  [[ ! -e $BATS_FILE_TMPDIR/lab/lab.json ]] || lab down --dir "$BATS_FILE_TMPDIR/lab"
+}
+
+# wait_until SECONDS COMMAND…: runs the command each 0.1 s until it succeeds; fails when it never did.
+wait_until() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    if ((SECONDS > deadline)); then
+      echo "waited in vain for: $*" >&2
+      return 1
+    fi
+    sleep 0.1
+  done
+}
+
+# job_state JOB: PENDING, RUNNING, COMPLETED…
+job_state() { scontrol --oneliner show job "$1" | grep -oP '(?<=JobState=)\S+'; }
+
+job_is() { [[ $(job_state "$1") == "$2" ]]; }
+
+# submit OPTION…: sbatch; prints the job id alone.
+submit() { sbatch --parsable "$@"; }
