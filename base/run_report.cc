@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/run_report.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <system_error>
+
+#include "base/config.h"
+#include "base/error.h"
+#include "base/http.h"
+#include "base/ini.h"
+#include "base/progress.h"
+
+namespace stint {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::chrono::milliseconds kServiceTimeout{3000};
+// Checkpoints of an undisturbed stretch are told as its first and last.
+constexpr std::size_t kCheckpointsToldInFull = 4;
+
+std::string text_of(const Json& event, const char* key) {
+  const auto found = event.find(key);
+  if (found == event.end() || found->is_null()) return {};
+  return found->is_string() ? found->get<std::string>() : found->dump();
+}
+
+std::string name_of(const Json& event) {
+  return text_of(event, "event");
+}
+
+std::optional<double> number_of(const Json& event, const char* key) {
+  const auto found = event.find(key);
+  if (found == event.end() || !found->is_number()) return std::nullopt;
+  return found->get<double>();
+}
+
+std::int64_t integer_of(const Json& event, const char* key, std::int64_t fallback) {
+  const auto value = number_of(event, key);
+  return value ? std::llround(*value) : fallback;
+}
+
+double time_of(const Json& event) {
+  return number_of(event, "t").value_or(0);
+}
+
+std::vector<std::string> jobs_of(const RunLog& log) {
+  std::vector<std::string> jobs;
+  for (const Json& event : log.events) {
+    const std::string job = text_of(event, "job");
+    if (!job.empty() && std::find(jobs.begin(), jobs.end(), job) == jobs.end()) jobs.push_back(job);
+  }
+  return jobs;
+}
+
+std::string last_text(const RunLog& log, const char* event_name, const char* key) {
+  for (auto event = log.events.rbegin(); event != log.events.rend(); ++event) {
+    if (name_of(*event) == event_name && !text_of(*event, key).empty()) return text_of(*event, key);
+  }
+  return {};
+}
+
+// Only Slurm's jobs are known to stintd, not those of a run on one host.
+bool is_slurm_job(const std::string& job) {
+  return !job.empty() && job.find_first_not_of("0123456789") == std::string::npos;
+}
+
+HttpClient service_client(const std::string& address) {
+  const Config config = load_config();
+  const std::string& target = address.empty() ? config.address : address;
+  if (target.empty()) fail("no address of stintd; set it in stint.conf, [stintd] address");
+  return {target, Munge(config.munge_socket), config.server_uids, kServiceTimeout};
+}
+
+std::string hosts_text(const Json& list) {
+  std::vector<std::string> hosts;
+  if (list.is_array()) {
+    for (const Json& host : list) hosts.push_back(host.is_string() ? host.get<std::string>() : host.dump());
+  }
+  return fmt::format("{}", fmt::join(hosts, " "));
+}
+
+std::string describe_start(const Json& event) {
+  const auto step = integer_of(event, "resume_step", 0);
+  const std::string from = step == 0 ? "from the beginning" : fmt::format("resumes from step {}", step);
+  return fmt::format("job {}, {}, {} workers on {}", text_of(event, "job"), from,
+                     integer_of(event, "world", 0), hosts_text(event.value("order", Json::array())));
+}
+
+std::string describe(const Json& event) {
+  const std::string name = name_of(event);
+  if (name == "start") return describe_start(event);
+  if (name == "checkpoint") return fmt::format("step {}", integer_of(event, "step", 0));
+  if (name == "finish") return fmt::format("step {}", integer_of(event, "step", 0));
+  if (name == "error") return text_of(event, "what");
+  std::vector<std::string> parts;
+  for (const char* key : {"node", "why", "detail"}) {
+    if (const std::string part = text_of(event, key); !part.empty()) parts.push_back(part);
+  }
+  return fmt::format("{}", fmt::join(parts, ": "));
+}
+
+// A long row of checkpoints hides what matters: keep the first and the last between two other events.
+std::vector<TimelineEntry> thin_checkpoints(std::vector<TimelineEntry> entries) {
+  std::vector<TimelineEntry> kept;
+  for (std::size_t i = 0; i < entries.size();) {
+    std::size_t end = i;
+    while (end < entries.size() && entries[end].event == "checkpoint") ++end;
+    if (end - i > kCheckpointsToldInFull) {
+      kept.push_back(entries[i]);
+      entries[end - 1].text += fmt::format(" ({} more before it)", end - i - 2);
+      kept.push_back(entries[end - 1]);
+      i = end;
+    } else {
+      kept.push_back(std::move(entries[i++]));
+    }
+  }
+  return kept;
+}
+
+std::vector<TimelineEntry> make_timeline(const RunLog& log, const ServiceFacts& facts) {
+  std::vector<TimelineEntry> entries;
+  for (const Json& event : log.events) {
+    if (name_of(event) != "step") entries.push_back({time_of(event), "run", name_of(event), describe(event)});
+  }
+  for (const Json& event : facts.job_events) {
+    if (!event.is_object()) continue;
+    entries.push_back({time_of(event), "stintd", name_of(event), describe(event)});
+  }
+  std::stable_sort(entries.begin(), entries.end(),
+                   [](const TimelineEntry& a, const TimelineEntry& b) { return a.t < b.t; });
+  return thin_checkpoints(std::move(entries));
+}
+
+std::string price_text(const ServiceFacts& facts, const std::string& plan) {
+  if (plan.empty()) return "none: the run used no plan";
+  const Json price = facts.plan.is_object() ? facts.plan.value("price", Json()) : Json();
+  if (!price.is_object()) {
+    return "not known: " + (facts.trouble.empty() ? "stintd names no price" : facts.trouble);
+  }
+  return fmt::format("{} {}", text_of(price, "amount"), text_of(price, "currency"));
+}
+
+// Follows the log once: what was trained, and what each restart cost.
+class Accounts {
+ public:
+  void note(const Json& event) {
+    const std::string name = name_of(event);
+    if (name == "start") note_start(event);
+    if (name == "step") note_step(event);
+    if (name == "finish") finished_ = true;
+  }
+
+  void fill(RunReport& report) const {
+    report.finished = finished_;
+    report.step = last_step_;
+    report.first_loss = first_loss_;
+    report.last_loss = last_loss_;
+    report.tokens_per_second = median(rates_);
+    report.step_seconds = median(step_seconds_);
+    report.restarts = std::max(starts_ - 1, 0);
+    report.steps_lost = steps_lost_;
+    double lost = 0;
+    for (const double gap : gaps_) lost += std::max(gap - report.step_seconds, 0.0);
+    report.seconds_lost = lost;
+  }
+
+ private:
+  void note_start(const Json& event) {
+    if (++starts_ > 1 && last_step_time_) {
+      steps_lost_ += std::max<std::int64_t>(last_step_ - integer_of(event, "resume_step", 0), 0);
+      interrupted_at_ = last_step_time_;
+    }
+  }
+
+  void note_step(const Json& event) {
+    last_step_ = integer_of(event, "step", last_step_);
+    last_step_time_ = time_of(event);
+    if (interrupted_at_) gaps_.push_back(*last_step_time_ - *interrupted_at_);
+    interrupted_at_.reset();
+    last_loss_ = number_of(event, "loss");
+    if (!first_loss_) first_loss_ = last_loss_;
+    if (const auto rate = number_of(event, "tokens_per_second")) rates_.push_back(*rate);
+    if (const auto seconds = number_of(event, "step_seconds")) step_seconds_.push_back(*seconds);
+  }
+
+  int starts_ = 0;
+  bool finished_ = false;
+  std::int64_t last_step_ = 0;
+  std::optional<double> last_step_time_;
+  std::optional<double> interrupted_at_;
+  std::int64_t steps_lost_ = 0;
+  std::vector<double> gaps_, rates_, step_seconds_;
+  std::optional<double> first_loss_, last_loss_;
+};
+
+// `part`: a file that an entry must hold to count (a checkpoint without its manifest is none).
+std::string newest(const std::filesystem::path& folder, const std::string& prefix, const char* part = "") {
+  std::vector<std::string> found;
+  std::error_code error, ignored;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    if (!at->path().filename().string().starts_with(prefix)) continue;
+    if (*part == '\0' || std::filesystem::exists(at->path() / part, ignored))
+      found.push_back(at->path().string());
+  }
+  return found.empty() ? std::string() : *std::max_element(found.begin(), found.end());
+}
+
+double first_time(const RunLog& log) {
+  return log.events.empty() ? 0 : time_of(log.events.front());
+}
+
+std::string loss_text(const RunReport& report) {
+  if (!report.first_loss || !report.last_loss) return "none logged";
+  return fmt::format("{:.4f} at the first logged step, {:.4f} at the last", *report.first_loss,
+                     *report.last_loss);
+}
+
+std::string or_none(const std::string& text) {
+  return text.empty() ? "none" : text;
+}
+
+std::string format_timeline(const RunReport& report) {
+  std::string text = "\ntimeline (seconds since the first event)\n";
+  const double zero = report.timeline.empty() ? 0 : report.timeline.front().t;
+  for (const TimelineEntry& entry : report.timeline) {
+    text +=
+        fmt::format("  {:>9.2f}  {:<6}  {:<14} {}\n", entry.t - zero, entry.source, entry.event, entry.text);
+  }
+  return text;
+}
+
+}  // namespace
+
+ServiceFacts ask_service(const RunLog& log, const std::string& address) {
+  ServiceFacts facts;
+  const std::string plan = last_text(log, "start", "plan");
+  std::vector<std::string> jobs = jobs_of(log);
+  std::erase_if(jobs, [](const std::string& job) { return !is_slurm_job(job); });
+  if (plan.empty() && (jobs.empty() || address.empty())) return facts;
+  try {
+    const HttpClient client = service_client(address);
+    for (const std::string& job : jobs) {
+      const HttpReply reply = client.call("GET", "/v1/jobs/" + job + "/events");
+      if (reply.status >= 400 || !reply.body.is_array()) continue;
+      facts.job_events.insert(facts.job_events.end(), reply.body.begin(), reply.body.end());
+    }
+    if (plan.empty()) return facts;
+    const HttpReply reply = client.call("GET", "/v1/plans/" + plan);
+    if (reply.status < 400) facts.plan = reply.body;
+    if (reply.status >= 400) facts.trouble = text_of(reply.body, "error");
+  } catch (const Error& error) {
+    facts.trouble = fmt::format("stintd does not answer ({})", error.what());
+  }
+  return facts;
+}
+
+RunReport make_report(const RunDirectory& run, const RunLog& log, const ServiceFacts& facts) {
+  RunReport report;
+  report.recipe = last_text(log, "start", "recipe");
+  report.plan = last_text(log, "start", "plan");
+  report.jobs = jobs_of(log);
+  for (const Json& event : log.events) {
+    if (name_of(event) == "start") report.steps = integer_of(event, "steps", report.steps);
+  }
+  Accounts accounts;
+  for (const Json& event : log.events) accounts.note(event);
+  accounts.fill(report);
+  if (!log.events.empty()) report.seconds = time_of(log.events.back()) - first_time(log);
+  report.price = price_text(facts, report.plan);
+  report.checkpoint = newest(run.checkpoints(), "step-", "manifest.json");
+  report.tensorboard = newest(run.root, "events.out.tfevents.");
+  report.timeline = make_timeline(log, facts);
+  return report;
+}
+
+std::string format_report(const RunReport& report) {
+  std::string text;
+  const auto line = [&text](const char* name, const std::string& value) {
+    text += fmt::format("{:<14} {}\n", name, value);
+  };
+  line("run", fmt::format("{}: {}", or_none(report.recipe), report.finished ? "finished" : "not finished"));
+  line("jobs", fmt::format("{}", fmt::join(report.jobs, ", ")));
+  line("steps", fmt::format("{} of {}", report.step, report.steps));
+  line("loss", loss_text(report));
+  line("tokens/s", fmt::format("{} (median)", format_rate(report.tokens_per_second)));
+  line("restarts", fmt::format("{}", report.restarts));
+  line("steps lost", fmt::format("{} (trained again)", report.steps_lost));
+  line("seconds lost", fmt::format("{:.1f} of {:.1f}", report.seconds_lost, report.seconds));
+  line("plan", or_none(report.plan));
+  line("price", report.price);
+  line("checkpoint", or_none(report.checkpoint));
+  line("tensorboard", or_none(report.tensorboard));
+  return text + format_timeline(report);
+}
+
+nlohmann::json report_json(const RunReport& report) {
+  Json timeline = Json::array();
+  for (const TimelineEntry& entry : report.timeline) {
+    timeline.push_back(
+        {{"t", entry.t}, {"source", entry.source}, {"event", entry.event}, {"text", entry.text}});
+  }
+  const auto or_null = [](const std::optional<double>& value) { return value ? Json(*value) : Json(); };
+  return {{"recipe", report.recipe},
+          {"plan", report.plan},
+          {"jobs", report.jobs},
+          {"finished", report.finished},
+          {"step", report.step},
+          {"steps", report.steps},
+          {"first_loss", or_null(report.first_loss)},
+          {"last_loss", or_null(report.last_loss)},
+          {"tokens_per_second", report.tokens_per_second},
+          {"step_seconds", report.step_seconds},
+          {"restarts", report.restarts},
+          {"steps_lost", report.steps_lost},
+          {"seconds_lost", report.seconds_lost},
+          {"seconds", report.seconds},
+          {"price", report.price},
+          {"checkpoint", report.checkpoint},
+          {"tensorboard", report.tensorboard},
+          {"timeline", timeline}};
+}
+
+RunReport write_report(const RunDirectory& run, const std::string& service_address) {
+  const RunLog log = read_log(run);
+  RunReport report = make_report(run, log, ask_service(log, service_address));
+  write_file_atomically(run.report(), format_report(report));
+  return report;
+}
+
+}  // namespace stint
