@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "spank/plan_job.h"
+
+#include <algorithm>
+
+#include "base/contract.h"
+#include "base/error.h"
+#include "base/ini.h"
+#include "base/text.h"
+
+namespace stint::spank {
+namespace {
+
+using std::chrono::duration_cast;
+using std::chrono::floor;
+using std::chrono::seconds;
+
+// Refusals travel as exceptions inside this file only.
+struct Refused {
+  Refusal refusal;
+};
+
+template <typename... Args>
+[[noreturn]] void refuse(Cause cause, fmt::format_string<Args...> format, Args&&... args) {
+  throw Refused{{cause, fmt::format(format, std::forward<Args>(args)...)}};
+}
+
+bool is_live(const PlanRow& plan) {
+  return plan.state == "scheduled" || plan.state == "active";
+}
+
+// The same words for a plan that is not there and for another user's: names of plans are nobody's business.
+[[noreturn]] void refuse_unknown(const std::string& name, std::uint32_t uid, const PlanTable& table) {
+  std::vector<std::string> mine;
+  for (const PlanRow& plan : table.plans) {
+    if (plan.may_submit(uid)) mine.push_back(plan.name);
+  }
+  const std::string close = did_you_mean(name, mine);
+  refuse(Cause::kPlan, "plan {}: is not one of your plans; {}", name,
+         close.empty() ? "see 'stint plan list'" : "did you mean '" + close + "'?");
+}
+
+[[noreturn]] void refuse_ended(const PlanRow& plan) {
+  sys_seconds end{};
+  for (const SegmentRow& segment : plan.segments) end = std::max(end, segment.end);
+  refuse(Cause::kPlan, "plan {}: ended {}; book another with 'stint plan create'", plan.name,
+         format_time(end));
+}
+
+const PlanRow& find_plan(const std::string& name, std::uint32_t uid, const PlanTable& table) {
+  const PlanRow* plan = table.find(name);
+  if (!plan || !plan->may_submit(uid)) refuse_unknown(name, uid, table);
+  if (plan->state == "cancelled" || plan->state == "failed") {
+    refuse(Cause::kPlan, "plan {}: {}; book another with 'stint plan create'", name,
+           plan->state == "cancelled" ? "was cancelled" : "failed");
+  }
+  if (!is_live(*plan)) refuse_ended(*plan);
+  return *plan;
+}
+
+sys_seconds earliest_start(const JobRequest& request, sys_seconds now) {
+  return std::max(now, request.begin_time.value_or(now));
+}
+
+// The first segment with a whole minute left, Slurm's unit of time limits.
+const SegmentRow& find_segment(const PlanRow& plan, sys_seconds start) {
+  if (const SegmentRow* segment = plan.segment_at(start + seconds(59))) return *segment;
+  const SegmentRow* last = plan.segment_at(start);
+  if (!last) refuse_ended(plan);
+  refuse(Cause::kTime, "plan {}: ends {}, less than a minute after the job could start", plan.name,
+         format_time(last->end));
+}
+
+void check_reservation(const JobRequest& request, const PlanRow& plan, const SegmentRow& segment) {
+  if (request.reservation.empty() || request.reservation == segment.reservation) return;
+  refuse(Cause::kReservation, "plan {}: the job belongs into reservation {}; drop --reservation", plan.name,
+         segment.reservation);
+}
+
+void check_partition(const JobRequest& request, const PlanRow& plan) {
+  if (request.partition.empty() || plan.partition.empty() || request.partition == plan.partition) return;
+  refuse(Cause::kPartition, "plan {}: its nodes are in partition {}; drop --partition", plan.name,
+         plan.partition);
+}
+
+std::uint32_t required_node_count(const JobRequest& request) {
+  if (request.required_nodes.empty()) return 0;
+  try {
+    return static_cast<std::uint32_t>(parse_host_list(request.required_nodes).size());
+  } catch (const Error&) {
+    return 0;  // Slurm knows more forms than we do, and says what is wrong with the others
+  }
+}
+
+void set_nodes(const JobRequest& request, JobChanges& changes) {
+  if (request.min_nodes || !request.environment.nodes) return;
+  changes.min_nodes = changes.max_nodes = request.environment.nodes;
+}
+
+// No more than the plan's nodes: its spares stay free for the day a node dies.
+void fit_nodes(const JobRequest& request, const PlanRow& plan, JobChanges& changes) {
+  const auto limit = static_cast<std::uint32_t>(plan.nodes);
+  set_nodes(request, changes);
+  const std::uint32_t asked = request.min_nodes.value_or(changes.min_nodes.value_or(1));
+  const std::uint32_t wanted = std::max(asked, required_node_count(request));
+  if (wanted > limit) {
+    const char* source = changes.min_nodes ? "the recipe" : "the job";
+    refuse(Cause::kNodes, "plan {}: has {} node{}, {} wants {}; use -N {} or book a larger plan", plan.name,
+           limit, limit == 1 ? "" : "s", wanted == asked ? source : "the node list", wanted, limit);
+  }
+  changes.max_nodes = std::min(limit, changes.max_nodes.value_or(request.max_nodes.value_or(limit)));
+}
+
+minutes room(const SegmentRow& segment, sys_seconds start) {
+  return floor<minutes>(segment.end - std::max(start, segment.start));
+}
+
+void fit_time(const JobRequest& request, const PlanRow& plan, const SegmentRow& segment, sys_seconds start,
+              JobChanges& changes) {
+  const minutes left = room(segment, start);
+  if (request.time_min && *request.time_min > left) {
+    refuse(Cause::kTime, "plan {}: ends {}, {} minute{} after the job could start; lower --time-min",
+           plan.name, format_time(segment.end), left.count(), left.count() == 1 ? "" : "s");
+  }
+  const std::optional<minutes> wish =
+      request.time_limit ? request.time_limit : request.environment.time_limit;
+  changes.time_limit = std::min(left, wish.value_or(left));
+  if (request.time_limit && *request.time_limit > left) {
+    changes.note = fmt::format("plan {}: time limit cut to {}; the plan's time ends {}", plan.name,
+                               format_duration(left), format_time(segment.end));
+  }
+}
+
+void check_form(const JobRequest& request) {
+  const JobEnvironment& job = request.environment;
+  const std::string subject = job.plan.empty() ? "recipe " + job.recipe : "plan " + job.plan;
+  if (request.heterogeneous) {
+    refuse(Cause::kOther, "{}: heterogeneous jobs cannot use it; submit the parts as jobs of their own",
+           subject);
+  }
+  if (request.lost_recipe) {
+    refuse(Cause::kOther,
+           "recipe {}: is missing from the job's environment; --export-file drops it, use --export",
+           job.recipe);
+  }
+}
+
+void set_common(const JobRequest& request, JobChanges& changes) {
+  if (request.gres.empty()) changes.gres = request.environment.gres;
+  changes.admin_comment = contract::format_job_tag({request.environment.plan, request.environment.recipe});
+}
+
+JobChanges plan_changes(const JobRequest& request, const PlanTable& table, sys_seconds now) {
+  check_form(request);
+  const PlanRow& plan = find_plan(request.environment.plan, request.uid, table);
+  const sys_seconds start = earliest_start(request, now);
+  const SegmentRow& segment = find_segment(plan, start);
+  check_reservation(request, plan, segment);
+  check_partition(request, plan);
+  JobChanges changes;
+  fit_nodes(request, plan, changes);
+  fit_time(request, plan, segment, start, changes);
+  set_common(request, changes);
+  changes.reservation = segment.reservation;
+  if (request.partition.empty()) changes.partition = plan.partition;
+  return changes;
+}
+
+JobChanges recipe_changes(const JobRequest& request) {
+  check_form(request);
+  JobChanges changes;
+  set_nodes(request, changes);
+  if (!request.time_limit) changes.time_limit = request.environment.time_limit;
+  set_common(request, changes);
+  return changes;
+}
+
+}  // namespace
+
+Decision decide_plan_job(const JobRequest& request, const PlanTable& table, sys_seconds now) {
+  try {
+    return plan_changes(request, table, now);
+  } catch (const Refused& refused) {
+    return refused.refusal;
+  }
+}
+
+Decision decide_recipe_job(const JobRequest& request) {
+  try {
+    return recipe_changes(request);
+  } catch (const Refused& refused) {
+    return refused.refusal;
+  }
+}
+
+std::optional<Refusal> check_move(std::uint32_t uid, const std::string& reservation, const PlanTable& table,
+                                  sys_seconds now) {
+  bool has_plan = false;
+  for (const PlanRow& plan : table.plans) {
+    if (!plan.may_submit(uid)) continue;
+    has_plan = true;
+    for (const SegmentRow& segment : plan.segments) {
+      if (is_live(plan) && segment.end > now && segment.reservation == reservation) return std::nullopt;
+    }
+  }
+  if (!has_plan) return std::nullopt;
+  return Refusal{Cause::kReservation,
+                 "reservation: a user of a training plan cannot move a job out of a plan; cancel the job and "
+                 "submit it again, with --training-plan=none for a job outside the plan"};
+}
+
+}  // namespace stint::spank
