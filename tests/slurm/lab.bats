@@ -3,8 +3,12 @@
 # The lab itself, with Slurm alone in it.
 load lab
 
+bats_require_minimum_version 1.5.0
+
 setup_file() { lab_up --plain --nodes 4; }
 teardown_file() { lab_down; }
+setup() { other=$STINT_LAB-other; }
+teardown() { rm -rf "$other"; }
 
 node_state() { sinfo --noheader --nodes "$1" --format %T; }
 node_is() { [[ $(node_state "$1") == "$2" ]]; }
@@ -19,8 +23,8 @@ sleepers_are() { [[ $(sleepers "$1") == "$2" ]]; }
 @test "all nodes are idle below two leaf switches" {
   [[ $(sinfo --noheader --format '%D %T') == "4 idle" ]]
   run -0 scontrol show topology
-  [[ $output == *"SwitchName=leaf1 Level=0"*"Nodes=node[1-2]"* ]]
-  [[ $output == *"SwitchName=leaf2 Level=0"*"Nodes=node[3-4]"* ]]
+  [[ $output == *"SwitchName=leaf1 Level=0"*"Nodes=node1,node2"* ]]
+  [[ $output == *"SwitchName=leaf2 Level=0"*"Nodes=node3,node4"* ]]
 }
 
 @test "a job sees its place in the tree" {
@@ -32,14 +36,14 @@ sleepers_are() { [[ $(sleepers "$1") == "$2" ]]; }
   job=$(start_sleepers 4711)
   wait_until 10 sleepers_are 4711 4
   batch_host=$(scontrol --oneliner show job "$job" | grep -oP '(?<=BatchHost=)\S+')
-  other=$([[ $batch_host == node1 ]] && echo node2 || echo node1)
-  lab kill "$other"
+  victim=$([[ $batch_host == node1 ]] && echo node2 || echo node1)
+  lab kill "$victim"
   [[ $(sleepers 4711) == 2 ]]
   run -0 lab status
-  [[ $output == *"$other"*dead* ]]
+  [[ $output == *"$victim"*dead* ]]
   scancel "$job"
-  lab revive "$other"
-  wait_until 20 node_is "$other" idle
+  lab revive "$victim"
+  wait_until 20 node_is "$victim" idle
 }
 
 @test "a killed node is DOWN after SlurmdTimeout, and idle once revived" {
@@ -64,6 +68,8 @@ sleepers_are() { [[ $(sleepers "$1") == "$2" ]]; }
 
 @test "slurmctld can be killed and revived; the queue survives" {
   job=$(submit --hold --wrap true)
+  touch "$BATS_TEST_TMPDIR/submitted"
+  wait_until 20 test "$STINT_LAB/state/job_state" -nt "$BATS_TEST_TMPDIR/submitted"
   lab kill slurmctld
   run ! timeout 1 scontrol ping
   lab revive slurmctld
@@ -72,40 +78,40 @@ sleepers_are() { [[ $(sleepers "$1") == "$2" ]]; }
 }
 
 @test "two more labs start side by side and leave nothing behind" {
-  lab up --plain --nodes 2 --dir "$BATS_TEST_TMPDIR/a" &
-  lab up --plain --nodes 2 --dir "$BATS_TEST_TMPDIR/b"
+  lab up --plain --nodes 2 --dir "$other-a" &
+  lab up --plain --nodes 2 --dir "$other-b"
   wait $!
   for one in a b; do
-    (eval "$(lab env --dir "$BATS_TEST_TMPDIR/$one")" && srun -N2 true)
-    lab down --dir "$BATS_TEST_TMPDIR/$one"
-    [[ ! -e $BATS_TEST_TMPDIR/$one ]]
+    (eval "$(lab env --dir "$other-$one")" && srun -N2 true)
+    lab down --dir "$other-$one"
+    [[ ! -e $other-$one ]]
   done
-  run ! pgrep --full "$BATS_TEST_TMPDIR/"
+  run ! pgrep --full "$other"
 }
 
 @test "a failed start says why and leaves nothing behind" {
-  run -1 lab up --plain --dir "$BATS_TEST_TMPDIR/c" --slurm Nonsense=3
+  run -1 lab up --plain --dir "$other" --slurm Nonsense=3
   [[ $output == *"slurmctld ended"*"unrecognized key: Nonsense"* ]]
-  [[ ! -e $BATS_TEST_TMPDIR/c ]]
-  run ! pgrep --full "$BATS_TEST_TMPDIR/"
+  [[ ! -e $other ]]
+  run ! pgrep --full "$other"
 }
 
 @test "an interrupted start leaves nothing behind" {
-  timeout --signal INT 0.5 lab up --plain --nodes 16 --dir "$BATS_TEST_TMPDIR/d" && return 1
-  [[ ! -e $BATS_TEST_TMPDIR/d ]]
-  run ! pgrep --full "$BATS_TEST_TMPDIR/"
+  run -124 timeout --signal INT 0.5 lab up --plain --nodes 16 --dir "$other"
+  [[ ! -e $other ]]
+  run ! pgrep --full "$other"
 }
 
 @test "wrong use is refused in one line" {
   run -1 lab up --plain
   [[ $output == *"a lab is in"*"already"* ]]
-  run -1 lab down --dir "$BATS_TEST_TMPDIR/nowhere"
-  [[ $output == "lab: no lab in $BATS_TEST_TMPDIR/nowhere;"* ]]
+  run -1 lab down --dir /nowhere
+  [[ $output == "lab: no lab in /nowhere;"* ]]
   run -1 lab kill node9
   [[ $output == "lab: no node or daemon 'node9'"* ]]
-  STINT_BUILD=/nowhere run -1 lab up --dir "$BATS_TEST_TMPDIR/e"
+  STINT_BUILD=/nowhere run -1 lab up --dir "$other"
   [[ $output == *"/nowhere/bin/stintd is missing; build first"* ]]
-  mkdir "$BATS_TEST_TMPDIR/mine" && touch "$BATS_TEST_TMPDIR/mine/letter"
-  run -1 lab up --plain --dir "$BATS_TEST_TMPDIR/mine"
-  [[ $output == *"is not an empty folder of yours"* && -e $BATS_TEST_TMPDIR/mine/letter ]]
+  mkdir "$other" && touch "$other/letter"
+  run -1 lab up --plain --dir "$other"
+  [[ $output == *"is not an empty folder of yours"* && -e $other/letter ]]
 }

@@ -78,9 +78,7 @@ def _start_all(lab: Lab) -> None:
 
 
 def kill_everything(lab: Lab) -> None:
-    """stintd and slurmctld first, so that nothing is started or requeued while the nodes go."""
-    for name in [*reversed(lab.services), *lab.nodes]:
-        nodes.kill(lab, name)
+    nodes.kill(lab, *lab.services, *lab.nodes)
 
 
 def down(lab: Lab, keep_logs: bool = False) -> None:

@@ -42,13 +42,12 @@ def _command(lab: Lab, daemon: str, rebooted: bool) -> list[str]:
     return [_find("slurmd", "slurmd"), "-D", "-f", str(lab.slurm_conf), "-N", daemon, *(["-b"] if rebooted else [])]
 
 
-def _environment(lab: Lab, daemon: str) -> dict[str, str]:
-    """Clean, so that nothing of the shell that called leaks into jobs; the marks lead back to the lab."""
+def _environment(lab: Lab) -> dict[str, str]:
+    """Clean, so that nothing of the shell that called leaks into daemons."""
     keep = {name: os.environ[name] for name in ("LANG", "TZ", "TMPDIR") if name in os.environ}
     return keep | lab.environment() | {
         "PATH": f"{lab.programs()}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": os.environ.get("HOME", "/root"),
-        "STINT_LAB_DAEMON": daemon,
     }
 
 
@@ -59,7 +58,7 @@ def spawn(lab: Lab, daemon: str, rebooted: bool = False) -> None:
     lab.path("spool", daemon).mkdir(exist_ok=True)
     with open(lab.path("log", f"{daemon}.out"), "ab") as output:
         child = subprocess.Popen(_command(lab, daemon, rebooted), stdin=subprocess.DEVNULL, stdout=output,
-                                 stderr=output, cwd=lab.directory, env=_environment(lab, daemon),
+                                 stderr=output, cwd=lab.directory, env=_environment(lab),
                                  start_new_session=True)
     process = procfs.identify(child.pid)
     if process:

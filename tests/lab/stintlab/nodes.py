@@ -9,60 +9,57 @@ import re
 import signal
 import time
 from datetime import datetime
+from typing import Iterable
 
 from . import LabError, daemons, procfs
 from .layout import Lab
 from .procfs import Process
 
 
-def processes(lab: Lab, node: str) -> set[Process]:
-    log = str(lab.log(node))
-    roots = [process for process in procfs.all_processes() if _belongs(lab, node, log, process.pid)]
-    slurmd = lab.process(node)
+def _find(lab: Lab, names: Iterable[str]) -> set[Process]:
+    """All processes of these nodes and daemons."""
+    daemon_processes = [process for process in map(lab.process, names) if process]
+    logs = {str(lab.log(node)): node for node in lab.nodes}
+    on_nodes = [process for process in procfs.all_processes() if _node_of(lab, logs, process.pid) in names]
     protected = procfs.self_and_ancestors()
-    found = procfs.with_descendants(roots + ([slurmd] if slurmd else []))
+    found = procfs.with_descendants(daemon_processes + on_nodes)
     return {process for process in found if process.pid not in protected}
 
 
-def _belongs(lab: Lab, node: str, log: str, pid: int) -> bool:
-    if procfs.program(pid).startswith(("slurmd", "slurmstepd")):  # Debian's are slurmd-wlm, slurmstepd-wlm
-        return log in procfs.open_files(pid)
+def _node_of(lab: Lab, logs: dict[str, str], pid: int) -> str | None:
+    if procfs.program(pid).startswith(("slurmd", "slurmstepd")):  # Debian's are slurmd-wlm and slurmstepd-wlm
+        return next((logs[path] for path in procfs.open_files(pid) if path in logs), None)
     marks = procfs.environment(pid)
-    return marks.get("SLURMD_NODENAME") == node and marks.get("SLURM_CONF") == str(lab.slurm_conf)
+    return marks.get("SLURMD_NODENAME") if marks.get("SLURM_CONF") == str(lab.slurm_conf) else None
 
 
-def service_processes(lab: Lab, service: str) -> set[Process]:
-    process = lab.process(service)
-    return procfs.with_descendants([process]) if process else set()
+def _check(lab: Lab, names: Iterable[str]) -> None:
+    for name in names:
+        if name not in lab.nodes + lab.services:
+            raise LabError(f"no node or daemon '{name}' in this lab; it has {', '.join(lab.nodes + lab.services)}")
 
 
-def _find(lab: Lab, name: str):
-    if name in lab.nodes:
-        return lambda: processes(lab, name)
-    if name in lab.services:
-        return lambda: service_processes(lab, name)
-    raise LabError(f"no node or daemon '{name}' in this lab; it has {', '.join(lab.nodes + lab.services)}")
-
-
-def kill(lab: Lab, name: str) -> None:
-    find = _find(lab, name)
-    left = procfs.kill_all(find) | find()
+def kill(lab: Lab, *names: str) -> None:
+    _check(lab, names)
+    left = procfs.kill_all(lambda: _find(lab, names)) | _find(lab, names)
     if left:
-        raise LabError(f"{name}: SIGKILL did not end {_named(left)}")
+        raise LabError(f"SIGKILL did not end {_named(left)} of {', '.join(names)}")
 
 
-def stop(lab: Lab, name: str) -> None:
-    procfs.freeze(_find(lab, name))
+def stop(lab: Lab, *names: str) -> None:
+    _check(lab, names)
+    procfs.freeze(lambda: _find(lab, names))
 
 
-def cont(lab: Lab, name: str) -> None:
-    procfs.send(_find(lab, name)(), signal.SIGCONT)
+def cont(lab: Lab, *names: str) -> None:
+    _check(lab, names)
+    procfs.send(_find(lab, names), signal.SIGCONT)
 
 
 def revive(lab: Lab, name: str) -> None:
     """Starts what was killed. A node comes back as a machine that was rebooted and that its admin returns to
     service; ready when Slurm would give it a job."""
-    _find(lab, name)
+    _check(lab, [name])
     started = int(time.time())
     daemons.spawn(lab, name, rebooted=name in lab.nodes)
     if name in lab.nodes:
