@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,12 +13,12 @@
 namespace stint::recipes {
 
 struct Recipe {
-  std::string name;         // file name without .ini
+  std::string name;         // file name without .ini, or [recipe] name
   std::string description;  // [recipe] description
 
   struct {
-    std::string directory;      // [run] directory: of the run; %j job id, %n recipe name, %u user
-    std::int64_t steps = 0;     // optimiser steps
+    std::string directory;   // [run] directory: of the run; %j job id, %n recipe name, %u user
+    std::int64_t steps = 0;  // optimiser steps
     std::uint64_t seed = 0;
     std::int64_t log_interval = 0;  // steps between step events
     bool tensorboard = true;
@@ -62,26 +63,41 @@ struct Recipe {
   } resources;
 };
 
-// One row of the key table, for `stint recipe show|help`, validation and documentation.
+// One row of the key table, for `stint recipe show --keys`, validation and documentation.
 struct KeyInfo {
   std::string section, key, type, range, default_value, help;
+  bool required = false;         // has no default
+  bool given_at_submit = false;  // required, but a catalogue entry may leave it to the one who submits
 };
 const std::vector<KeyInfo>& key_table();
 
 // Where named recipes are looked for: each folder in turn.
 using SearchPath = std::vector<std::string>;
-// $STINT_RECIPES (colon list), the configuration's path, the installed catalogue, the build tree's one.
+// $STINT_RECIPES (colon list), the configuration's path, the catalogue that lies beside this program or
+// plugin
+// (../share/stint/recipes; also in a build tree), the installed catalogue.
 SearchPath default_search_path(const std::vector<std::string>& configured);
 
 // spec: NAME or PATH.ini, then ",section.key=value" parts; a part without "section.key=" continues the
 // value before it ("optim.betas=0.9,0.95"). Resolves `base =`, applies overrides, checks every value and the
 // rules between keys. Throws Error: "llama.ini:14: unknown key 'learning_rte' in [optim]; did you mean
 // 'learning_rate'?", and for overrides "--recipe: …".
+// Paths within a recipe are kept as they are.
 Recipe resolve(std::string_view spec, const SearchPath& path);
+
+// The same with, for each "section.key", where its value comes from ("tiny-llama.ini:14", "--recipe",
+// "default"). With allow_missing, keys that are given at submit may be missing; they have no origin and are
+// empty.
+struct Resolution {
+  Recipe recipe;
+  std::map<std::string, std::string> origins;
+};
+Resolution resolve_with_origins(std::string_view spec, const SearchPath& path, bool allow_missing);
 
 // The complete text, every key with its value, no base: parse_frozen(freeze(r)) == r, and freeze is
 // canonical (equal recipes give equal text).
 std::string freeze(const Recipe& recipe);
+// Throws Error on anything but a complete, valid recipe.
 Recipe parse_frozen(std::string_view text, std::string name);
 
 // Eight hex digits over the frozen text (xxh3).
@@ -90,6 +106,8 @@ std::string hash(std::string_view frozen);
 struct CatalogueEntry {
   std::string name, description, path, error;  // error: why it does not resolve; empty when it does
 };
+// Every *.ini of the search path, by name; of one name the first folder's. Folders that are not there are
+// passed over.
 std::vector<CatalogueEntry> list(const SearchPath& path);
 
 }  // namespace stint::recipes
