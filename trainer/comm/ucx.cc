@@ -11,7 +11,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -74,17 +73,31 @@ using Context = std::unique_ptr<ucp_context, ContextDeleter>;
 using Worker = std::unique_ptr<ucp_worker, WorkerDeleter>;
 using Config = std::unique_ptr<ucp_config, ConfigDeleter>;
 
+// Whether UCX, told so, would use this shared-memory transport at all; it warns about settings of others.
+bool selects(const std::string& transports, const std::string& name) {
+  const bool all_but = transports.starts_with('^');
+  std::string list = "," + transports.substr(all_but ? 1 : 0) + ",";
+  const auto lists = [&](const std::string& word) {
+    return list.find("," + word + ",") != std::string::npos;
+  };
+  const bool listed = lists(name) || lists("sm") || lists("shm") || lists("all");
+  return listed != all_but;
+}
+
 Config read_config(const UcxOptions& options) {
   ucp_config_t* raw = nullptr;
   check(ucp_config_read(nullptr, nullptr, &raw), "read the UCX_ environment");
   Config config(raw);
   // CMA lets a peer write into our memory whatever we do; a late one would hit freed buffers. It is slower
   // too.
-  set(raw, "TLS", options.transports.empty() ? "^cma" : options.transports);
+  const std::string wanted = options.transports.empty() ? "^cma" : options.transports;
+  set(raw, "TLS", wanted);
   if (!options.devices.empty()) set(raw, "NET_DEVICES", options.devices);
-  // Without these two, endpoints with error handling never use shared memory.
-  set(raw, "POSIX_ERROR_HANDLING", "y");
-  set(raw, "SYSV_ERROR_HANDLING", "y");
+  // Without it, endpoints with error handling never use shared memory. UCX_POSIX_ and UCX_SYSV_ERROR_HANDLING
+  // are what the environment calls it; ucp_config_modify takes neither name.
+  const char* given = std::getenv("UCX_TLS");
+  const std::string transports = given == nullptr ? wanted : given;
+  if (selects(transports, "posix") || selects(transports, "sysv")) set(raw, "MM_ERROR_HANDLING", "y");
   set(raw, "KEEPALIVE_INTERVAL", fmt::format("{}ms", options.keepalive.count()));
   return config;
 }
@@ -156,27 +169,25 @@ class UcxTransport::Impl {
     Status failure;
     std::uint64_t failed_at = 0;  // in idle turns
   };
-  // One posted message; UCX holds a pointer to it while it is under way.
   struct Slot {
-    Request number = 0;
     Peer* peer = nullptr;
-    bool receiving = false, completed = true;
-    ucs_status_t status = UCS_OK;
-    std::size_t wanted = 0, got = 0;
+    bool receiving = false;
+    std::size_t wanted = 0;
     void* request = nullptr;  // UCX's, while it is under way
+    ucs_status_t status = UCS_OK;
+    std::size_t got = 0;
   };
 
-  static void on_sent(void* request, ucs_status_t status, void* slot);
-  static void on_received(void* request, ucs_status_t status, const ucp_tag_recv_info_t* info, void* slot);
   static void on_endpoint_error(void* peer, ucp_ep_h endpoint, ucs_status_t status);
 
   Peer& connected(int rank);
-  Slot& take_slot(Peer& peer, bool receiving, std::size_t wanted);
-  void complete(Slot& slot, ucs_status_t status, std::size_t got);
+  Request post(Slot slot, ucs_status_ptr_t result);
+  // Takes the end of UCX's request, if it has come, over into the slot; false: it is still under way.
+  static bool completed(Slot& slot);
   void note_failure(Peer& peer, ucs_status_t status);
   Outcome failed(Status why);
   void purge_older_views();
-  void drop(ucp_tag_message_h message);
+  void drop_all(ucp_tag_t tag, ucp_tag_t mask);
   void flush(Clock::time_point deadline);
   std::vector<void*> force_close();
   // Until no request of ours or of `others` is under way.
@@ -187,7 +198,7 @@ class UcxTransport::Impl {
   int rank_ = -1;
   std::uint16_t epoch_ = 0;
   std::vector<Peer> peers_;
-  std::deque<Slot> slots_;  // a deque: its elements never move
+  std::vector<Slot> slots_;  // a Request is a place in it
   std::vector<Request> free_;
   Status failure_;
   std::uint64_t idle_turns_ = 0;
@@ -251,72 +262,48 @@ void UcxTransport::Impl::on_endpoint_error(void* peer, ucp_ep_h /*endpoint*/, uc
   failed_peer.owner->note_failure(failed_peer, status);
 }
 
-void UcxTransport::Impl::on_sent(void* request, ucs_status_t status, void* slot) {
-  auto& sent = *static_cast<Slot*>(slot);
-  sent.peer->owner->complete(sent, status, sent.wanted);
-  ucp_request_free(request);
-}
-
-void UcxTransport::Impl::on_received(void* request, ucs_status_t status, const ucp_tag_recv_info_t* info,
-                                     void* slot) {
-  auto& received = *static_cast<Slot*>(slot);
-  received.peer->owner->complete(received, status, status == UCS_OK ? info->length : 0);
-  ucp_request_free(request);
-}
-
-void UcxTransport::Impl::complete(Slot& slot, ucs_status_t status, std::size_t got) {
-  slot.completed = true;
-  slot.status = status;
-  slot.got = got;
-  slot.request = nullptr;
-}
-
-UcxTransport::Impl::Slot& UcxTransport::Impl::take_slot(Peer& peer, bool receiving, std::size_t wanted) {
+Transport::Request UcxTransport::Impl::post(Slot slot, ucs_status_ptr_t result) {
+  if (UCS_PTR_IS_PTR(result))
+    slot.request = result;
+  else
+    slot.status = UCS_PTR_STATUS(result);
   if (free_.empty()) {
     free_.push_back(static_cast<Request>(slots_.size()));
     slots_.emplace_back();
   }
-  Slot& slot = slots_[free_.back()];
-  slot = {free_.back(), &peer, receiving, false, UCS_OK, wanted, 0, nullptr};
+  const Request number = free_.back();
   free_.pop_back();
-  return slot;
+  slots_[number] = slot;
+  return number;
 }
 
 Transport::Request UcxTransport::Impl::send(int to, Tag tag, std::span<const std::byte> bytes) {
   Peer& peer = connected(to);
-  Slot& slot = take_slot(peer, false, bytes.size());
-  if (!peer.failure) {
-    complete(slot, UCS_ERR_CONNECTION_RESET, 0);
-    return slot.number;
-  }
-  ucp_request_param_t param{};
-  param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
-  param.cb.send = &on_sent;
-  param.user_data = &slot;
-  const ucs_status_ptr_t result =
-      ucp_tag_send_nbx(peer.endpoint, bytes.data(), bytes.size(), packed(tag), &param);
-  if (!UCS_PTR_IS_PTR(result))
-    complete(slot, UCS_PTR_STATUS(result), bytes.size());
-  else
-    slot.request = result;
-  return slot.number;
+  const Slot slot{&peer, false, bytes.size(), nullptr, UCS_OK, bytes.size()};
+  if (!peer.failure) return post(slot, UCS_STATUS_PTR(UCS_ERR_CONNECTION_RESET));
+  const ucp_request_param_t param{};
+  return post(slot, ucp_tag_send_nbx(peer.endpoint, bytes.data(), bytes.size(), packed(tag), &param));
 }
 
 Transport::Request UcxTransport::Impl::receive(int from, Tag tag, std::span<std::byte> bytes) {
-  Slot& slot = take_slot(connected(from), true, bytes.size());
-  ucp_tag_recv_info_t info{};
+  const Slot slot{&connected(from), true, bytes.size(), nullptr, UCS_OK, 0};
   ucp_request_param_t param{};
-  param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_RECV_INFO;
-  param.cb.recv = &on_received;
-  param.user_data = &slot;
-  param.recv_info.tag_info = &info;
-  const ucs_status_ptr_t result =
-      ucp_tag_recv_nbx(worker_.get(), bytes.data(), bytes.size(), packed(tag), kWholeTag, &param);
-  if (!UCS_PTR_IS_PTR(result))
-    complete(slot, UCS_PTR_STATUS(result), info.length);
-  else
-    slot.request = result;
-  return slot.number;
+  param.op_attr_mask =
+      UCP_OP_ATTR_FLAG_NO_IMM_CMPL;  // at once, there would be no request to ask for the length
+  return post(slot,
+              ucp_tag_recv_nbx(worker_.get(), bytes.data(), bytes.size(), packed(tag), kWholeTag, &param));
+}
+
+bool UcxTransport::Impl::completed(Slot& slot) {
+  if (slot.request == nullptr) return true;
+  ucp_tag_recv_info_t info{};
+  const ucs_status_t status = slot.receiving ? ucp_tag_recv_request_test(slot.request, &info)
+                                             : ucp_request_check_status(slot.request);
+  if (status == UCS_INPROGRESS) return false;
+  ucp_request_free(std::exchange(slot.request, nullptr));
+  slot.status = status;
+  if (slot.receiving) slot.got = info.length;
+  return true;
 }
 
 Outcome UcxTransport::Impl::failed(Status why) {
@@ -325,9 +312,9 @@ Outcome UcxTransport::Impl::failed(Status why) {
 }
 
 Outcome UcxTransport::Impl::test(Request request) {
-  const Slot& slot = slots_[request];
+  Slot& slot = slots_[request];
   const Peer& peer = *slot.peer;
-  if (!slot.completed) {
+  if (!completed(slot)) {
     // What a peer sent before it went may still lie in our queues, until a turn in which nothing moved.
     const bool hopeless = slot.receiving && !peer.failure && idle_turns_ > peer.failed_at;
     return hopeless ? failed(peer.failure) : Outcome::kPending;
@@ -359,18 +346,18 @@ void UcxTransport::Impl::purge_older_views() {
     if ((epoch_ >> bit & 1) == 0) continue;
     const auto mask = static_cast<std::uint16_t>(0xffffU << bit);
     const auto older = static_cast<std::uint16_t>((epoch_ & mask) ^ (1U << bit));
-    ucp_tag_recv_info_t info{};
-    while (ucp_tag_message_h message = ucp_tag_probe_nb(worker_.get(), ucp_tag_t{older} << kEpochShift,
-                                                        ucp_tag_t{mask} << kEpochShift, 1, &info))
-      drop(message);
+    drop_all(ucp_tag_t{older} << kEpochShift, ucp_tag_t{mask} << kEpochShift);
   }
 }
 
-// Into no buffer: that counts as truncated, and the sender is told that it may go on.
-void UcxTransport::Impl::drop(ucp_tag_message_h message) {
+// Takes messages that nobody awaits into no buffer: they count as truncated, and their senders may go on.
+void UcxTransport::Impl::drop_all(ucp_tag_t tag, ucp_tag_t mask) {
   const ucp_request_param_t param{};
-  const ucs_status_ptr_t result = ucp_tag_msg_recv_nbx(worker_.get(), nullptr, 0, message, &param);
-  if (UCS_PTR_IS_PTR(result)) ucp_request_free(result);
+  ucp_tag_recv_info_t info{};
+  while (ucp_tag_message_h message = ucp_tag_probe_nb(worker_.get(), tag, mask, 1, &info)) {
+    const ucs_status_ptr_t result = ucp_tag_msg_recv_nbx(worker_.get(), nullptr, 0, message, &param);
+    if (UCS_PTR_IS_PTR(result)) ucp_request_free(result);
+  }
 }
 
 void UcxTransport::Impl::settle(std::vector<void*> others, Clock::time_point deadline) {
@@ -379,10 +366,9 @@ void UcxTransport::Impl::settle(std::vector<void*> others, Clock::time_point dea
     ucp_request_free(request);
     return true;
   };
-  const auto under_way = [](const Slot& slot) { return !slot.completed; };
   while (Clock::now() < deadline) {
     std::erase_if(others, other_done);
-    if (others.empty() && std::ranges::none_of(slots_, under_way)) return;
+    if (others.empty() && std::ranges::all_of(slots_, completed)) return;
     if (ucp_worker_progress(worker_.get()) == 0) sched_yield();
   }
   for (void* request : others) ucp_request_free(request);
@@ -416,7 +402,8 @@ std::vector<void*> UcxTransport::Impl::force_close() {
 void UcxTransport::Impl::abort() {
   if (!worker_) return;
   for (Slot& slot : slots_)
-    if (!slot.completed && slot.receiving) ucp_request_cancel(worker_.get(), slot.request);
+    if (!completed(slot) && slot.receiving) ucp_request_cancel(worker_.get(), slot.request);
+  drop_all(0, 0);
   settle(force_close(), Clock::now() + kAbortTimeout);
   worker_.reset();
 }

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// One rank as a process of its own, over UCX; the tests start as many as they need.
+//   comm_rank SCENARIO FOLDER RANK SIZE TIMEOUT_MS
+// The ranks find each other by files in FOLDER. What happened is printed, one line each:
+//   running | hash HEX | ended CODE PEER MS | closed MS | all_reduce BYTES MICROSECONDS | wrong …
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <sstream>
+#include <thread>
+
+#include "base/error.h"
+#include "tests/unit/comm/reference.h"
+#include "trainer/comm/ring.h"
+#include "trainer/comm/ucx.h"
+
+namespace stint::comm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Arguments {
+  std::string scenario;
+  std::filesystem::path folder;
+  int rank, size;
+  std::chrono::milliseconds timeout;
+};
+
+void say(const std::string& line) {
+  std::cout << line << std::endl;
+}
+
+long long milliseconds_since(Clock::time_point begin) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin).count();
+}
+
+const char* name_of(Code code) {
+  switch (code) {
+    case Code::kOk:
+      return "ok";
+    case Code::kPeerFailed:
+      return "peer_failed";
+    case Code::kTimeout:
+      return "timeout";
+    case Code::kRevoked:
+      return "revoked";
+  }
+  return "?";
+}
+
+void write_own(const Arguments& arguments, const std::string& bytes) {
+  const auto name = arguments.folder / fmt::format("address.{}", arguments.rank);
+  const auto temporary = name.string() + ".new";
+  std::ofstream(temporary, std::ios::binary) << bytes;
+  std::filesystem::rename(temporary, name);
+}
+
+std::string read_of(const Arguments& arguments, int rank) {
+  const auto name = arguments.folder / fmt::format("address.{}", rank);
+  for (const auto begin = Clock::now(); !std::filesystem::exists(name);) {
+    if (milliseconds_since(begin) > 20'000) fail("rank {} did not come", rank);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  std::ostringstream bytes;
+  bytes << std::ifstream(name, std::ios::binary).rdbuf();
+  return bytes.str();
+}
+
+std::unique_ptr<UcxTransport> meet(const Arguments& arguments, std::uint32_t epoch) {
+  auto transport = std::make_unique<UcxTransport>();
+  write_own(arguments, transport->address());
+  std::vector<std::string> addresses;
+  for (int rank = 0; rank < arguments.size; ++rank) addresses.push_back(read_of(arguments, rank));
+  transport->connect(arguments.rank, addresses, epoch);
+  return transport;
+}
+
+int run_exercise(const Arguments& arguments) {
+  RingCommunicator communicator(meet(arguments, 1), 1, arguments.timeout);
+  const Exercise result = exercise(communicator, all_counts());
+  say(result.complaint.empty() ? fmt::format("hash {:016x}", result.hash) : "wrong " + result.complaint);
+  return result.complaint.empty() ? 0 : 1;
+}
+
+// 16 MiB round and round, until it fails. `revoke`: rank 0 revokes after a while.
+int run_loop(const Arguments& arguments) {
+  auto communicator = std::make_unique<RingCommunicator>(meet(arguments, 1), 1, arguments.timeout);
+  std::jthread revoker;
+  if (arguments.scenario == "revoke" && arguments.rank == 0)
+    revoker = std::jthread([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(500));
+      communicator->revoke();
+    });
+  Status status;
+  auto begin = Clock::now();
+  for (bool first = true; status; first = false) {
+    std::vector<float> data(4 << 20, 1);
+    begin = Clock::now();
+    status = communicator->all_reduce(data);
+    if (first && status) say("running");
+  }
+  say(fmt::format("ended {} {} {}", name_of(status.code), status.peer, milliseconds_since(begin)));
+  std::cerr << arguments.rank << ": " << status.detail << '\n';
+  begin = Clock::now();
+  if (revoker.joinable()) revoker.join();
+  communicator.reset();
+  say(fmt::format("closed {}", milliseconds_since(begin)));
+  return 0;
+}
+
+// A rank that lives in view 7 still sends small and large messages to all; those of view 8 must not take
+// them.
+int run_stale(const Arguments& arguments) {
+  constexpr std::uint32_t kOld = 7, kNew = 8;
+  auto transport = meet(arguments, kNew);
+  const std::vector<float> wrong(1'000'000, 1e9F);
+  std::vector<Transport::Request> stale;
+  for (std::uint32_t operation = 0; operation < 4; ++operation)
+    for (std::uint16_t slot = 0; slot < 4; ++slot)
+      for (const std::size_t count : {wrong.size(), std::size_t{1}})
+        stale.push_back(transport->send((arguments.rank + 1) % arguments.size,
+                                        {static_cast<std::uint16_t>(kOld), operation, slot},
+                                        std::as_bytes(std::span(wrong).first(count))));
+  RingCommunicator communicator(*transport, kNew, arguments.timeout);
+  const Exercise result = exercise(communicator, all_counts());
+  if (!result.complaint.empty()) {
+    say("wrong " + result.complaint);
+    return 1;
+  }
+  // Dropped, not merely left: even the large ones, whose bytes the sender still holds, come to their end.
+  const auto begin = Clock::now();
+  std::size_t done = 0;
+  while (done < stale.size() && Clock::now() - begin < arguments.timeout)
+    if (transport->test(stale[done]) == Outcome::kDone)
+      ++done;
+    else if (!transport->progress())
+      std::this_thread::yield();
+  say(done == stale.size()
+          ? fmt::format("hash {:016x}", result.hash)
+          : fmt::format("wrong {} of {} old messages were not dropped", stale.size() - done, stale.size()));
+  return communicator.barrier() && done == stale.size() ? 0 : 1;
+}
+
+// Leaves right after a barrier: the others must still get through it.
+int run_leave(const Arguments& arguments) {
+  RingCommunicator communicator(meet(arguments, 1), 1, arguments.timeout);
+  std::vector<float> data(1000, 1);
+  Status status = communicator.all_reduce(data);
+  if (status) status = communicator.barrier();
+  say(fmt::format("ended {} {} 0", name_of(status.code), status.peer));
+  return status ? 0 : 1;
+}
+
+int run_mismatch(const Arguments& arguments) {
+  RingCommunicator communicator(meet(arguments, 1), 1, arguments.timeout);
+  std::vector<float> data(arguments.rank == 0 ? 1'000'000 : 1'000'002, 1);
+  const auto begin = Clock::now();
+  const Status status = communicator.all_reduce(data);
+  say(fmt::format("ended {} {} {}", name_of(status.code), status.peer, milliseconds_since(begin)));
+  return status ? 1 : 0;
+}
+
+int run_bench(const Arguments& arguments) {
+  RingCommunicator communicator(meet(arguments, 1), 1, arguments.timeout);
+  for (const std::size_t bytes : {std::size_t{4} << 10, std::size_t{1} << 20, std::size_t{64} << 20}) {
+    std::vector<float> data(bytes / sizeof(float), 0);
+    const int rounds = bytes > (1 << 20) ? 11 : 201;
+    std::vector<double> times;
+    for (int round = 0; round < rounds; ++round) {
+      if (!communicator.barrier()) return 1;
+      const auto begin = Clock::now();
+      if (!communicator.all_reduce(data)) return 1;
+      times.push_back(std::chrono::duration<double, std::micro>(Clock::now() - begin).count());
+    }
+    std::ranges::sort(times);
+    say(fmt::format("all_reduce {} {:.1f}", bytes, times[times.size() / 2]));
+  }
+  return communicator.barrier() ? 0 : 1;
+}
+
+int run(const Arguments& arguments) {
+  const std::map<std::string, int (*)(const Arguments&)> scenarios{
+      {"exercise", run_exercise}, {"loop", run_loop},         {"revoke", run_loop}, {"stale", run_stale},
+      {"leave", run_leave},       {"mismatch", run_mismatch}, {"bench", run_bench}};
+  const auto found = scenarios.find(arguments.scenario);
+  if (found == scenarios.end()) fail("unknown scenario '{}'", arguments.scenario);
+  return found->second(arguments);
+}
+
+}  // namespace
+}  // namespace stint::comm
+
+int main(int count, char** words) {
+  if (count != 6) {
+    std::cerr << "usage: comm_rank SCENARIO FOLDER RANK SIZE TIMEOUT_MS\n";
+    return 2;
+  }
+  try {
+    return stint::comm::run({words[1], words[2], std::stoi(words[3]), std::stoi(words[4]),
+                             std::chrono::milliseconds(std::stoi(words[5]))});
+  } catch (const std::exception& error) {
+    std::cerr << "comm_rank: " << error.what() << '\n';
+    return 3;
+  }
+}

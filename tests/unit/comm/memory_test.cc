@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// The collectives with ranks as threads over the network in memory, and its faults.
+#include "trainer/comm/memory.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <functional>
+#include <random>
+#include <thread>
+
+#include "tests/unit/comm/reference.h"
+#include "trainer/comm/ring.h"
+
+namespace stint::comm {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::AnyOf;
+using testing::Each;
+using testing::HasSubstr;
+
+constexpr auto kNever = 30s;
+
+// Runs the body once a rank, each in a thread of its own, over the network.
+template <typename Body>
+void on_all_ranks(
+    MemoryNetwork& network, int size, std::chrono::milliseconds timeout, Body body,
+    std::function<std::uint32_t(int)> epoch = [](int) { return 1U; }) {
+  std::vector<std::jthread> threads;
+  for (int rank = 0; rank < size; ++rank)
+    threads.emplace_back([&, rank] {
+      RingCommunicator communicator(network.transport(rank), epoch(rank), timeout);
+      body(communicator);
+    });
+}
+
+std::vector<Status> all_reduce_until_failure(MemoryNetwork& network, int size, std::size_t count,
+                                             std::chrono::milliseconds timeout) {
+  std::vector<Status> ends(static_cast<std::size_t>(size));
+  on_all_ranks(network, size, timeout, [&](RingCommunicator& communicator) {
+    Status status;
+    while (status) {
+      std::vector<float> data(count, 1);
+      status = communicator.all_reduce(data);
+    }
+    ends[static_cast<std::size_t>(communicator.rank())] = status;
+  });
+  return ends;
+}
+
+TEST(Chunk, CoversTheCountOnceInOrderAndDiffersByAtMostOne) {
+  for (const int size : {1, 2, 3, 5, 8})
+    for (std::size_t count = 0; count < 40; ++count) {
+      std::size_t next = 0;
+      for (int rank = 0; rank < size; ++rank) {
+        const Range range = chunk_of(count, size, rank);
+        ASSERT_EQ(range.begin, next);
+        next = range.end;
+        const std::size_t share = count / static_cast<std::size_t>(size);
+        ASSERT_TRUE(range.end - range.begin == share || range.end - range.begin == share + 1);
+        const Range first = chunk_of(count, size, 0);
+        ASSERT_LE(range.end - range.begin, first.end - first.begin);
+      }
+      ASSERT_EQ(next, count);
+    }
+}
+
+TEST(MemoryRing, EqualsTheReferenceBitForBitOnEveryRankForAllSizesAndCounts) {
+  for (int size = 1; size <= 6; ++size) {
+    std::vector<Exercise> results(static_cast<std::size_t>(size));
+    MemoryNetwork network(size);
+    on_all_ranks(network, size, kNever, [&](RingCommunicator& communicator) {
+      results[static_cast<std::size_t>(communicator.rank())] = exercise(communicator, all_counts());
+    });
+    for (const Exercise& result : results) {
+      EXPECT_EQ(result.complaint, "") << size << " ranks";
+      EXPECT_EQ(result.hash, results[0].hash) << size << " ranks";
+    }
+  }
+}
+
+TEST(MemoryRing, EqualsTheReferenceForRandomSizesAndCounts) {
+  std::mt19937 random(20240229);
+  for (int round = 0; round < 20; ++round) {
+    const int size = std::uniform_int_distribution(1, 9)(random);
+    const std::vector<std::size_t> counts{std::uniform_int_distribution<std::size_t>(0, 100'000)(random)};
+    MemoryNetwork network(size);
+    on_all_ranks(network, size, kNever, [&](RingCommunicator& communicator) {
+      EXPECT_EQ(exercise(communicator, counts).complaint, "") << size << " ranks, " << counts[0];
+    });
+  }
+}
+
+TEST(MemoryRing, DeathOfAPeerAtAnyMomentEndsEveryRankWithPeerFailed) {
+  constexpr int kSize = 4;
+  for (int sends = 0; sends < 30; ++sends) {
+    MemoryNetwork network(kSize);
+    network.kill_after(sends % kSize, sends);
+    const auto ends = all_reduce_until_failure(network, kSize, 300'000, kNever);
+    for (const Status& end : ends) EXPECT_EQ(end.code, Code::kPeerFailed) << end.detail;
+  }
+}
+
+TEST(MemoryRing, SilenceOfAPeerIsATimeoutOnTheRankThatWaitsForIt) {
+  MemoryNetwork network(3);
+  network.stall(1);
+  const auto begin = std::chrono::steady_clock::now();
+  const auto ends = all_reduce_until_failure(network, 3, 1000, 300ms);
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, 300ms);
+  EXPECT_EQ(ends[2].code, Code::kTimeout);
+  EXPECT_EQ(ends[2].peer, 1);
+  EXPECT_THAT(ends[2].detail, HasSubstr("all_reduce 0 in view 1: still waiting for rank 1 after 300 ms"));
+  for (const Status& end : ends) EXPECT_THAT(end.code, AnyOf(Code::kTimeout, Code::kPeerFailed));
+}
+
+TEST(MemoryRing, RevokeFromAnotherThreadEndsTheOperationUnderWayAndAllLaterOnes) {
+  MemoryNetwork network(2);
+  RingCommunicator communicator(network.transport(0), 1, kNever);
+  std::jthread revoker([&] {
+    std::this_thread::sleep_for(50ms);
+    communicator.revoke();
+    communicator.revoke();
+  });
+  EXPECT_EQ(communicator.barrier().code, Code::kRevoked);
+  std::vector<float> data(10);
+  EXPECT_EQ(communicator.all_reduce(data).code, Code::kRevoked);
+  EXPECT_EQ(communicator.reduce_scatter(data).code, Code::kRevoked);
+  EXPECT_EQ(communicator.all_gather(data).code, Code::kRevoked);
+  EXPECT_EQ(communicator.broadcast(std::as_writable_bytes(std::span(data)), 0).code, Code::kRevoked);
+}
+
+TEST(MemoryRing, AFailedCommunicatorKeepsItsFirstFailure) {
+  MemoryNetwork network(2);
+  RingCommunicator communicator(network.transport(0), 1, 20ms);
+  const Status first = communicator.barrier();
+  EXPECT_EQ(first.code, Code::kTimeout);
+  communicator.revoke();
+  const Status second = communicator.barrier();
+  EXPECT_EQ(second.code, Code::kTimeout);
+  EXPECT_EQ(second.detail, first.detail);
+}
+
+TEST(MemoryRing, RanksThatDisagreeOnTheCountAreToldAndDoNotHang) {
+  MemoryNetwork network(2);
+  std::vector<Status> ends(2);
+  on_all_ranks(network, 2, kNever, [&](RingCommunicator& communicator) {
+    std::vector<float> data(communicator.rank() == 0 ? 10 : 12, 1);
+    ends[static_cast<std::size_t>(communicator.rank())] = communicator.all_reduce(data);
+  });
+  for (const Status& end : ends) EXPECT_EQ(end.code, Code::kPeerFailed) << end.detail;
+  EXPECT_THAT(ends[0].detail + ends[1].detail, HasSubstr("bytes where"));
+}
+
+TEST(MemoryRing, MessagesOfAnOlderViewAreNotTakenForThoseOfThisOne) {
+  MemoryNetwork network(2);
+  const auto ghost = network.transport(1);  // still in view 7
+  const float wrong = 1000;
+  const auto request = ghost->send(0, {7, 0, 0}, std::as_bytes(std::span(&wrong, 1)));
+  on_all_ranks(
+      network, 2, kNever,
+      [&](RingCommunicator& communicator) {
+        std::vector<float> data(2, 1);
+        EXPECT_TRUE(communicator.all_reduce(data));
+        EXPECT_THAT(data, Each(2.0F));
+      },
+      [](int) { return 8U; });
+  EXPECT_NE(ghost->test(request), Outcome::kDone);
+}
+
+TEST(MemoryRing, RanksOfDifferentViewsNeverMeet) {
+  MemoryNetwork network(2);
+  std::vector<Status> ends(2);
+  on_all_ranks(
+      network, 2, 200ms,
+      [&](RingCommunicator& communicator) {
+        ends[static_cast<std::size_t>(communicator.rank())] = communicator.barrier();
+      },
+      [](int rank) { return static_cast<std::uint32_t>(rank) + 1; });
+  for (const Status& end : ends) EXPECT_THAT(end.code, AnyOf(Code::kTimeout, Code::kPeerFailed));
+}
+
+}  // namespace
+}  // namespace stint::comm

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// The collectives over UCX, with ranks as processes: over shared memory and over TCP on the loopback.
+#include "trainer/comm/ucx.h"
+
+#include <gmock/gmock.h>
+#include <signal.h>
+
+#include <thread>
+
+#include "base/error.h"
+#include "tests/unit/comm/processes.h"
+#include "tests/unit/comm/reference.h"
+#include "trainer/comm/memory.h"
+#include "trainer/comm/ring.h"
+
+namespace stint::comm {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::AnyOf;
+
+// A machine under load may be late by this much.
+constexpr auto kSlack = 3000ms;
+
+std::string memory_hash(int size) {
+  MemoryNetwork network(size);
+  std::vector<std::uint64_t> hashes(static_cast<std::size_t>(size));
+  {
+    std::vector<std::jthread> threads;
+    for (int rank = 0; rank < size; ++rank)
+      threads.emplace_back([&, rank] {
+        RingCommunicator communicator(network.transport(rank), 1, 30s);
+        hashes[static_cast<std::size_t>(rank)] = exercise(communicator, all_counts()).hash;
+      });
+  }
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hashes[0]));
+  return text;
+}
+
+class UcxRing : public testing::TestWithParam<const char*> {
+ protected:
+  static Ranks::Options options(std::chrono::milliseconds timeout = 20s) {
+    Ranks::Options options;
+    options.environment = {std::string("UCX_TLS=") + GetParam()};
+    options.timeout = timeout;
+    return options;
+  }
+  static long long milliseconds(const std::vector<std::string>& words) { return std::stoll(words.back()); }
+};
+
+TEST_P(UcxRing, EqualsTheReferenceAndTheOtherBackEndsBitForBit) {
+  for (int size = 1; size <= 6; ++size) {
+    const std::string expected = memory_hash(size);
+    Ranks ranks("exercise", size, options());
+    for (int rank = 0; rank < size; ++rank) {
+      ASSERT_EQ(ranks.await_end(rank, 60s), 0) << size << " ranks, rank " << rank;
+      EXPECT_EQ(ranks.line(rank, "hash").at(1), expected) << size << " ranks, rank " << rank;
+    }
+  }
+}
+
+TEST_P(UcxRing, KillOfAPeerInMidCollectiveEndsAllSurvivorsWithinTheTimeout) {
+  constexpr auto kTimeout = 4000ms;
+  Ranks ranks("loop", 4, options(kTimeout));
+  ASSERT_TRUE(ranks.await_all("running", 20s));
+  ranks.signal(2, SIGKILL);
+  for (const int survivor : {0, 1, 3}) {
+    ASSERT_EQ(ranks.await_end(survivor, kTimeout + kSlack), 0) << "rank " << survivor;
+    const auto ended = ranks.line(survivor, "ended");
+    EXPECT_THAT(ended.at(1), AnyOf("peer_failed", "timeout"));
+    EXPECT_LE(milliseconds(ended), (kTimeout + kSlack).count());
+  }
+  EXPECT_EQ(ranks.line(3, "ended").at(1), "peer_failed") << "the neighbour of the dead is told by UCX";
+}
+
+TEST_P(UcxRing, AFrozenPeerIsATimeout) {
+  constexpr auto kTimeout = 1500ms;
+  Ranks ranks("loop", 3, options(kTimeout));
+  ASSERT_TRUE(ranks.await_all("running", 20s));
+  ranks.signal(1, SIGSTOP);
+  std::vector<std::string> codes;
+  for (const int survivor : {0, 2}) {
+    ASSERT_EQ(ranks.await_end(survivor, kTimeout + kSlack), 0) << "rank " << survivor;
+    codes.push_back(ranks.line(survivor, "ended").at(1));
+    EXPECT_LE(milliseconds(ranks.line(survivor, "closed")), kSlack.count());
+  }
+  // Whoever is first gives up; the other may hear of that before its own time is up.
+  EXPECT_THAT(codes, testing::Contains("timeout"));
+  EXPECT_THAT(codes, testing::Each(AnyOf("timeout", "peer_failed")));
+}
+
+TEST_P(UcxRing, AFrozenPeerThatWakesUpLaterEndsToo) {
+  constexpr auto kTimeout = 1000ms;
+  Ranks ranks("loop", 2, options(kTimeout));
+  ASSERT_TRUE(ranks.await_all("running", 20s));
+  ranks.signal(1, SIGSTOP);
+  ASSERT_EQ(ranks.await_end(0, kTimeout + kSlack), 0);
+  ranks.signal(1, SIGCONT);
+  ASSERT_EQ(ranks.await_end(1, kTimeout + kSlack), 0);
+  EXPECT_THAT(ranks.line(1, "ended").at(1), AnyOf("timeout", "peer_failed"));
+}
+
+TEST_P(UcxRing, RevokeFromAnotherThreadEndsTheOperationUnderWay) {
+  constexpr auto kTimeout = 4000ms;
+  Ranks ranks("revoke", 3, options(kTimeout));
+  for (const int rank : {0, 1, 2}) ASSERT_EQ(ranks.await_end(rank, 20s), 0) << "rank " << rank;
+  EXPECT_EQ(ranks.line(0, "ended").at(1), "revoked");
+  for (const int rank : {1, 2}) EXPECT_THAT(ranks.line(rank, "ended").at(1), AnyOf("timeout", "peer_failed"));
+}
+
+TEST_P(UcxRing, MessagesOfAnOlderViewAreDropped) {
+  for (const int size : {2, 3}) {
+    const std::string expected = memory_hash(size);
+    Ranks ranks("stale", size, options());
+    for (int rank = 0; rank < size; ++rank) {
+      ASSERT_EQ(ranks.await_end(rank, 60s), 0) << size << " ranks, rank " << rank;
+      EXPECT_EQ(ranks.line(rank, "hash").at(1), expected);
+    }
+  }
+}
+
+TEST_P(UcxRing, ARankThatLeavesAfterABarrierFailsNobody) {
+  for (int round = 0; round < 5; ++round) {
+    Ranks ranks("leave", 4, options());
+    for (int rank = 0; rank < 4; ++rank)
+      ASSERT_EQ(ranks.await_end(rank, 30s), 0) << "round " << round << ", rank " << rank;
+  }
+}
+
+TEST_P(UcxRing, RanksThatDisagreeOnTheCountDoNotHang) {
+  constexpr auto kTimeout = 3000ms;
+  Ranks ranks("mismatch", 2, options(kTimeout));
+  for (const int rank : {0, 1}) {
+    ASSERT_EQ(ranks.await_end(rank, 20s), 0) << "rank " << rank;
+    EXPECT_LE(milliseconds(ranks.line(rank, "ended")), (kTimeout + kSlack).count());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Over, UcxRing, testing::Values("posix,tcp,self", "sysv,tcp,self", "tcp,self", "^cma"),
+                         [](const auto& info) {
+                           const std::string transports = info.param;
+                           return transports == "^cma" ? "All" : transports.substr(0, transports.find(','));
+                         });
+
+TEST(UcxTransport, UnknownTransportsAreAClearError) {
+  UcxOptions options;
+  options.transports = "pigeon";
+  try {
+    const UcxTransport transport(options);
+    FAIL() << "started without a transport";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::StartsWith("ucx: cannot "));
+    EXPECT_THAT(error.what(), testing::HasSubstr("UCX_TLS"));
+  }
+}
+
+TEST(UcxTransport, BytesThatAreNoAddressAreRefused) {
+  UcxTransport transport;
+  const std::string own = transport.address();
+  for (const std::string& bad : {std::string(), std::string("x"), std::string(300, '\0'), own.substr(1),
+                                 own + "x", own.substr(0, own.size() - 1)})
+    EXPECT_THROW(transport.connect(0, {own, bad}, 1), Error);
+  EXPECT_THROW(transport.connect(1, {own}, 1), Error);
+  EXPECT_THROW(transport.connect(-1, {own}, 1), Error);
+  EXPECT_THROW(transport.connect(0, {}, 1), Error);
+  transport.connect(0, {own}, 1);
+  EXPECT_THROW(transport.connect(0, {own}, 1), Error);
+}
+
+TEST(UcxTransport, LeavesTheSignalsOfCrashesAlone) {
+  const UcxTransport transport;
+  for (const int number : {SIGSEGV, SIGBUS, SIGILL, SIGFPE}) {
+    struct sigaction action {};
+    ASSERT_EQ(sigaction(number, nullptr, &action), 0);
+    EXPECT_EQ(action.sa_handler, SIG_DFL) << "signal " << number;
+  }
+}
+
+}  // namespace
+}  // namespace stint::comm
