@@ -1,0 +1,80 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# Whatever dies in mid-run, the run ends with the weights of one that nothing happened to, bit for bit.
+load lab
+load training
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  lab_up --nodes 4
+  book_trial_plan
+  start_training
+  finish_training
+  weights >"$STINT_LAB/work/undisturbed"
+}
+teardown_file() { lab_down; }
+
+setup() {
+  start_training
+  wait_until 60 in_mid_run
+}
+
+ends_undisturbed() {
+  finish_training
+  [[ $(weights) == "$(<"$STINT_LAB/work/undisturbed")" ]]
+}
+
+@test "a worker is killed: the step starts again in the same allocation" {
+  kill -KILL "$(some_worker)"
+  ends_undisturbed
+  [[ $(restarts_of_job) == 0 && $(count_events start) == 2 ]]
+}
+
+@test "an agent is killed: the step starts again, and its node stays in service" {
+  kill -KILL "$(some_agent)"
+  ends_undisturbed
+  [[ $(restarts_of_job) == 0 && $(count_events start) == 2 ]]
+  [[ $(sinfo --noheader --states down,drain --format %D) == "" ]]
+}
+
+@test "a node dies: the job is requeued without it" {
+  victim=$(nodes_of_job | grep -v "^$(batch_host)\$")
+  lab kill "$victim"
+  ends_undisturbed
+  [[ $(restarts_of_job) == 1 && $(nodes_of_job) != *"$victim"* ]]
+  lab revive "$victim"
+}
+
+@test "the batch host dies: the job is requeued without it" {
+  victim=$(batch_host)
+  lab kill "$victim"
+  ends_undisturbed
+  [[ $(restarts_of_job) == 1 && $(nodes_of_job) != *"$victim"* ]]
+  lab revive "$victim"
+}
+
+@test "stintd dies and comes back: the run does not notice" {
+  lab kill stintd
+  ends_undisturbed
+  [[ $(count_events start) == 1 ]]
+  lab revive stintd
+}
+
+@test "a node dies while stintd is away: the job is requeued all the same" {
+  victim=$(nodes_of_job | tail -n1)
+  lab kill stintd
+  lab kill "$victim"
+  sleep 3
+  lab revive stintd
+  ends_undisturbed
+  [[ $(restarts_of_job) == 1 && $(nodes_of_job) != *"$victim"* ]]
+  lab revive "$victim"
+}
+
+@test "slurmctld dies and comes back: the run does not notice" {
+  lab kill slurmctld
+  sleep 2
+  lab revive slurmctld
+  ends_undisturbed
+  [[ $(restarts_of_job) == 0 && $(count_events start) == 1 ]]
+}
