@@ -43,10 +43,14 @@ struct Choice {
   bool given = false;
 };
 
-Choice choose(const char* given, const char* inherited) {
-  if (const OptionalText typed = text_of(given)) return {*typed == contract::kOptOut ? "" : *typed, true};
-  const OptionalText passed_on = text_of(inherited);
-  return {passed_on && *passed_on != contract::kOptOut ? *passed_on : "", false};
+std::string unless_opted_out(const char* text) {
+  return text && std::string_view(text) != contract::kOptOut ? text : "";
+}
+
+Choice choose(const char* option, const char* given, const char* inherited) {
+  if (!given) return {unless_opted_out(inherited), false};
+  if (!*given) fail("--{}: is empty; give a name, or '{}' for no {}", option, contract::kOptOut, option);
+  return {unless_opted_out(given), true};
 }
 
 struct Choices {
@@ -55,8 +59,8 @@ struct Choices {
 
 // Leaving the plan leaves the recipe that came with it, unless a recipe is named anew.
 Choices choose(const stint_client_request& request) {
-  Choices choices{choose(request.plan_given, request.plan_inherited),
-                  choose(request.recipe_given, request.recipe_inherited)};
+  Choices choices{choose(contract::kPlanOption, request.plan_given, request.plan_inherited),
+                  choose(contract::kRecipeOption, request.recipe_given, request.recipe_inherited)};
   if (choices.plan.given && choices.plan.text.empty() && !choices.recipe.given) choices.recipe.text.clear();
   return choices;
 }
@@ -168,7 +172,7 @@ void prepare_job(const Choices& choices, const stint_client_request& request, co
   clear_plan(control);
   if (recipe) set_recipe(*recipe, choices.recipe.text, control);
   if (!choices.plan.text.empty()) set_plan(choices.plan.text, control);
-  if (!config.address.empty()) set_environment(contract::kAddressEnv, config.address);
+  if (recipe || !choices.plan.text.empty()) set_environment(contract::kAddressEnv, config.address);
   if (!choices.plan.text.empty() && !choices.plan.given) {
     host.note(fmt::format("plan {}: inherited from job {}; --{}={} leaves it", choices.plan.text,
                           environment(kJobIdEnv).value_or("?"), contract::kPlanOption, contract::kOptOut)

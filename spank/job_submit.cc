@@ -8,7 +8,6 @@
 
 #include <cstdlib>
 #include <exception>
-#include <type_traits>
 
 #include "base/contract.h"
 #include "base/error.h"
@@ -67,6 +66,7 @@ JobRequest request_of(const job_desc_msg_t& job, JobEnvironment environment, std
   request.uid = owner_of(job, submit_uid);
   request.min_nodes = count_of(job.min_nodes);
   request.max_nodes = count_of(job.max_nodes);
+  request.tasks = count_of(job.num_tasks);
   request.time_limit = minutes_of(job.time_limit);
   request.time_min = minutes_of(job.time_min);
   if (job.begin_time > 0) request.begin_time = sys_seconds(std::chrono::seconds(job.begin_time));

@@ -37,18 +37,14 @@ static int keep(char** slot, const char* text) {
 }
 
 // Slurm calls this once for each occurrence. For the inherited value it passes the very string of the
-// environment: the only thing that tells it from the same text typed by the user.
+// environment: the only thing that tells it from the same text typed by the user. What is wrong with a value
+// is said at submit, of the last one only: a command line may correct a script.
 static int take_value(int option, const char* text, int remote) {
   if (remote || option < 0 || option >= STINT_OPTION_COUNT) return 0;
   if (text && text == getenv(inherited_names[option])) {
     return *text ? keep(&values[option].inherited, text) : 0;
   }
-  if (!text || !*text) {
-    slurm_error("stint: --%s: is empty; give --%s=%s", options[option].name, options[option].name,
-                options[option].arginfo);
-    return -1;
-  }
-  return keep(&values[option].given, text);
+  return keep(&values[option].given, text ? text : "");
 }
 
 int stint_register_options(spank_t spank) {

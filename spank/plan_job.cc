@@ -97,10 +97,17 @@ void set_nodes(const JobRequest& request, JobChanges& changes) {
   changes.min_nodes = changes.max_nodes = request.environment.nodes;
 }
 
+// Slurm hands out as many nodes as the maximum allows: who asks for nothing gets its usual one.
+bool asks_for_nothing(const JobRequest& request) {
+  return !request.min_nodes && !request.environment.nodes && request.required_nodes.empty() &&
+         request.tasks.value_or(1) == 1;
+}
+
 // No more than the plan's nodes: its spares stay free for the day a node dies.
 void fit_nodes(const JobRequest& request, const PlanRow& plan, JobChanges& changes) {
   const auto limit = static_cast<std::uint32_t>(plan.nodes);
   set_nodes(request, changes);
+  if (asks_for_nothing(request)) changes.min_nodes = changes.max_nodes = 1;
   const std::uint32_t asked = request.min_nodes.value_or(changes.min_nodes.value_or(1));
   const std::uint32_t wanted = std::max(asked, required_node_count(request));
   if (wanted > limit) {
@@ -133,15 +140,15 @@ void fit_time(const JobRequest& request, const PlanRow& plan, const SegmentRow& 
 
 void check_form(const JobRequest& request) {
   const JobEnvironment& job = request.environment;
-  const std::string subject = job.plan.empty() ? "recipe " + job.recipe : "plan " + job.plan;
+  const std::string recipe = job.recipe.substr(0, job.recipe.find('@'));
+  const std::string subject = job.plan.empty() ? "recipe " + recipe : "plan " + job.plan;
   if (request.heterogeneous) {
     refuse(Cause::kOther, "{}: heterogeneous jobs cannot use it; submit the parts as jobs of their own",
            subject);
   }
   if (request.lost_recipe) {
     refuse(Cause::kOther,
-           "recipe {}: is missing from the job's environment; --export-file drops it, use --export",
-           job.recipe);
+           "recipe {}: is missing from the job's environment; --export-file drops it, use --export", recipe);
   }
 }
 

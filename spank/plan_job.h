@@ -21,7 +21,7 @@ using std::chrono::sys_seconds;
 struct JobRequest {
   std::uint32_t uid = 0;
   JobEnvironment environment;
-  std::optional<std::uint32_t> min_nodes, max_nodes;
+  std::optional<std::uint32_t> min_nodes, max_nodes, tasks;
   std::optional<minutes> time_limit, time_min;
   std::optional<sys_seconds> begin_time;
   std::string reservation, partition, required_nodes, gres;
