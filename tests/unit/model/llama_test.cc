@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/model/llama.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "base/error.h"
+#include "reference.h"
+#include "trainer/model/random.h"
+
+namespace stint::model {
+namespace {
+
+constexpr std::int64_t kBatch = 2, kColumns = 8;
+
+Config tiny(bool tied, bool bf16) {
+  Config c;
+  c.vocab_size = 19;
+  c.hidden_size = 24;
+  c.intermediate_size = 20;
+  c.layers = 2;
+  c.heads = 6;
+  c.key_value_heads = 2;
+  c.rope_theta = 100;
+  c.rms_norm_eps = 1e-5;
+  c.initializer_range = 0.25;
+  c.tied = tied;
+  c.bf16 = bf16;
+  return c;
+}
+
+struct Fixture {
+  Config config;
+  Layout layout;
+  std::vector<float> parameters, gradients;
+  std::vector<std::int64_t> tokens;
+  Llama model;
+
+  explicit Fixture(const Config& c)
+      : config(c),
+        layout(c),
+        parameters(layout.floats()),
+        gradients(layout.floats()),
+        tokens(kBatch * kColumns),
+        model(c, layout, parameters, gradients) {
+    start_mathematics(1);
+    initialize(c, layout, 3, parameters);
+    // Norms away from one, so that an error in them shows.
+    for (const auto& p : layout.parameters())
+      if (p.is_norm())
+        for (std::size_t i = 0; i < p.count; ++i)
+          parameters[p.offset + i] = 0.5f + 0.05f * static_cast<float>(i);
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      tokens[i] = static_cast<std::int64_t>(random_below(5, i, static_cast<std::uint64_t>(c.vocab_size)));
+  }
+
+  double reference(std::span<const double> values) const {
+    return reference_loss(config, layout, values, tokens, kBatch, 1.0 / 14);
+  }
+  std::vector<double> as_double() const { return {parameters.begin(), parameters.end()}; }
+
+  // Central differences of the reference: in double good to some nine digits.
+  std::vector<double> reference_gradients() const {
+    constexpr double kStep = 1e-5;
+    auto values = as_double();
+    std::vector<double> result(values.size());
+    for (const auto& p : layout.parameters())
+      for (std::size_t i = p.offset; i < p.offset + p.count; ++i) {
+        const double value = values[i];
+        values[i] = value + kStep;
+        const double above = reference(values);
+        values[i] = value - kStep;
+        result[i] = (above - reference(values)) / (2 * kStep);
+        values[i] = value;
+      }
+    return result;
+  }
+};
+
+// Largest difference relative to the parameter's largest derivative.
+void expect_gradients(const Fixture& f, double tolerance) {
+  const auto expected = f.reference_gradients();
+  for (const auto& p : f.layout.parameters()) {
+    double largest = 0, difference = 0;
+    for (std::size_t i = p.offset; i < p.offset + p.count; ++i) {
+      largest = std::max(largest, std::abs(expected[i]));
+      difference = std::max(difference, std::abs(expected[i] - f.gradients[i]));
+    }
+    EXPECT_GT(largest, 0) << p.name;
+    EXPECT_LT(difference, tolerance * largest) << p.name;
+  }
+}
+
+class LlamaTied : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Heads, LlamaTied, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Tied" : "Untied"; });
+
+TEST_P(LlamaTied, LossAndGradientsEqualThoseOfPlainLoops) {
+  Fixture f(tiny(GetParam(), false));
+  const double loss = f.model.forward_backward(f.tokens, kBatch, 1.0 / 14);
+  EXPECT_NEAR(loss, f.reference(f.as_double()), 2e-6);
+  expect_gradients(f, 2e-5);
+}
+
+TEST_P(LlamaTied, Bf16StaysNearPlainLoops) {
+  Fixture f(tiny(GetParam(), true));
+  const double loss = f.model.forward_backward(f.tokens, kBatch, 1.0 / 14),
+               exact = f.reference(f.as_double());
+  EXPECT_NEAR(loss, exact, 0.02);
+  EXPECT_NE(static_cast<float>(loss), static_cast<float>(exact)) << "the products were not in bf16";
+  expect_gradients(f, 0.08);
+}
+
+TEST(Llama, BackwardAddsToWhatTheGradientsHold) {
+  Fixture f(tiny(false, false));
+  f.model.forward_backward(f.tokens, kBatch, 1);
+  const auto once = f.gradients;
+  f.model.forward_backward(f.tokens, kBatch, 1);
+  for (std::size_t i = 0; i < once.size(); ++i) ASSERT_EQ(f.gradients[i], 2 * once[i]) << i;
+}
+
+TEST(Llama, PaddingBetweenGroupsStaysZero) {
+  Fixture f(tiny(false, false));
+  f.model.forward_backward(f.tokens, kBatch, 1);
+  std::vector<bool> used(f.layout.floats());
+  for (const auto& p : f.layout.parameters())
+    std::fill_n(used.begin() + static_cast<long>(p.offset), p.count, true);
+  EXPECT_TRUE(std::count(used.begin(), used.end(), false) > 0);
+  for (std::size_t i = 0; i < used.size(); ++i)
+    if (!used[i]) EXPECT_TRUE(f.gradients[i] == 0 && f.parameters[i] == 0) << i;
+}
+
+TEST(Llama, ForwardAloneLeavesGradientsAlone) {
+  Fixture f(tiny(false, false));
+  const double loss = f.model.forward(f.tokens, kBatch, 1);
+  EXPECT_TRUE(std::all_of(f.gradients.begin(), f.gradients.end(), [](float g) { return g == 0; }));
+  EXPECT_EQ(loss, f.model.forward_backward(f.tokens, kBatch, 1));
+}
+
+TEST(Llama, RepeatedRunsGiveEqualBits) {
+  for (const bool bf16 : {false, true}) {
+    Fixture a(tiny(true, bf16)), b(tiny(true, bf16));
+    EXPECT_EQ(a.model.forward_backward(a.tokens, kBatch, 1), b.model.forward_backward(b.tokens, kBatch, 1));
+    EXPECT_EQ(a.gradients, b.gradients);
+  }
+}
+
+TEST(Llama, RefusesBuffersAndTokensThatDoNotFit) {
+  Fixture f(tiny(false, false));
+  std::vector<float> shorter(f.layout.floats() - 1);
+  EXPECT_THROW(Llama(f.config, f.layout, shorter, f.gradients), Error);
+  EXPECT_THROW(f.model.forward(std::span(f.tokens).first(15), 2, 1), Error);
+  EXPECT_THROW(f.model.forward(std::span(f.tokens).first(2), 2, 1), Error);
+}
+
+}  // namespace
+}  // namespace stint::model

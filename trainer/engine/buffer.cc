@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/engine/buffer.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+
+#include "base/error.h"
+
+namespace stint::engine {
+
+Buffer::Buffer(std::size_t floats) : floats_(floats) {
+  if (floats == 0) return;
+  void* memory =
+      mmap(nullptr, floats * sizeof(float), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED)
+    fail("memory: cannot get {} MiB for the training state: {}", floats * sizeof(float) >> 20,
+         errno_text(errno));
+  madvise(memory, floats * sizeof(float), MADV_HUGEPAGE);  // only a hint
+  data_ = static_cast<float*>(memory);
+}
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(floats_, other.floats_);
+  return *this;
+}
+
+Buffer::~Buffer() {
+  if (data_ != nullptr) munmap(data_, floats_ * sizeof(float));
+}
+
+}  // namespace stint::engine

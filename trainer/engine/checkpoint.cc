@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/engine/checkpoint.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <functional>
+
+#include "base/error.h"
+#include "base/ini.h"
+#include "base/run_directory.h"
+#include "trainer/engine/descriptor.h"
+#include "trainer/engine/safetensors.h"
+
+namespace stint::engine {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr int kFormat = 1;
+constexpr char kModelFile[] = "model.safetensors";
+constexpr char kOptimizerFile[] = "optimizer.safetensors";
+constexpr char kConfigFile[] = "config.json";
+constexpr char kManifestFile[] = "manifest.json";
+constexpr char kTemporary[] = ".tmp-";
+constexpr std::string_view kPrefix = "step-";
+constexpr std::size_t kMaxJson = 16 << 20;
+
+std::string name_of(std::int64_t step) {
+  return fmt::format("{}{:08}", kPrefix, step);
+}
+
+std::optional<std::int64_t> step_of(const std::string& name) {
+  std::int64_t step = 0;
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  const char* end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
+  if (error != std::errc() || stop != end || step < 0 || name != name_of(step)) return std::nullopt;
+  return step;
+}
+
+struct Found {
+  std::int64_t step;
+  fs::path path;
+};
+
+std::vector<Found> newest_first(const fs::path& folder) {
+  std::vector<Found> found;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error))
+    if (const auto step = step_of(entry.path().filename().string())) found.push_back({*step, entry.path()});
+  if (error && error != std::errc::no_such_file_or_directory)
+    fail("checkpoints: cannot list {}: {}", folder.string(), error.message());
+  std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) { return a.step > b.step; });
+  return found;
+}
+
+void sync_folder(const fs::path& folder) {
+  const Descriptor file(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (file.get() < 0 || fsync(file.get()) != 0)
+    fail("cannot sync {}: {}", folder.string(), errno_text(errno));
+}
+
+void rename_path(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  fs::rename(from, to, error);
+  if (error) fail("cannot rename {} to {}: {}", from.string(), to.string(), error.message());
+}
+
+// A checkpoint loses its name before its files, so that no half of one can be taken for whole.
+void remove_checkpoint(const fs::path& path) {
+  const fs::path hidden = path.parent_path() / (kTemporary + std::string("old-") + path.filename().string());
+  std::error_code ignored;
+  fs::remove_all(hidden, ignored);
+  rename_path(path, hidden);
+  fs::remove_all(hidden, ignored);
+}
+
+json parse_file(const fs::path& path) {
+  const auto value = json::parse(read_file(path.string(), kMaxJson), nullptr, false);
+  if (!value.is_object()) fail("{} is no JSON object", path.filename().string());
+  return value;
+}
+
+void check_digest(const fs::path& path, const json& expected) {
+  const Digest found = digest_of(path);
+  if (found.bytes != expected.at("bytes").get<std::uint64_t>())
+    fail("{} has {} bytes, its manifest says {}", path.filename().string(), found.bytes,
+         expected.at("bytes").get<std::uint64_t>());
+  if (found.xxh3_128 != expected.at("xxh3_128").get<std::string>())
+    fail("{} is damaged: its hash is not the manifest's", path.filename().string());
+}
+
+void check_model(const json& found, const json& wanted) {
+  for (const auto& [key, value] : wanted.items()) {
+    const auto it = found.find(key);
+    const std::string theirs = it == found.end() ? "no " + key : key + " " + it->dump();
+    if (it == found.end() || *it != value)
+      fail("it is of another model: it has {}, the recipe's is {}", theirs, value.dump());
+  }
+}
+
+json to_json(const Digest& digest) {
+  return {{"bytes", digest.bytes}, {"xxh3_128", digest.xxh3_128}};
+}
+
+std::vector<TensorView> views(const model::Layout& layout, const std::string& prefix,
+                              std::span<const float> values) {
+  std::vector<TensorView> result;
+  for (const auto& p : layout.parameters())
+    result.push_back({prefix + p.name, p.shape, values.subspan(p.offset, p.count)});
+  return result;
+}
+
+void check_tensors(const SafetensorsReader& file, const model::Layout& layout, const std::string& prefix) {
+  for (const auto& p : layout.parameters()) file.check(prefix + p.name, p.shape);
+}
+
+void read_tensors(const SafetensorsReader& file, const model::Layout& layout, const std::string& prefix,
+                  std::span<float> values) {
+  for (const auto& p : layout.parameters()) file.read(prefix + p.name, values.subspan(p.offset, p.count));
+}
+
+}  // namespace
+
+CheckpointStore::CheckpointStore(fs::path folder, model::Config config, const model::Layout& layout,
+                                 std::int64_t sequence_length)
+    : folder_(std::move(folder)), config_(config), layout_(layout), sequence_length_(sequence_length) {}
+
+void CheckpointStore::prepare() const {
+  std::error_code error;
+  fs::create_directories(folder_, error);
+  if (error) fail("checkpoints: cannot create {}: {}", folder_.string(), error.message());
+  if (access(folder_.c_str(), W_OK | X_OK) != 0)
+    fail("checkpoints: cannot write in {}: {}", folder_.string(), errno_text(errno));
+  for (const auto& entry : fs::directory_iterator(folder_, error))
+    if (entry.path().filename().string().starts_with(kTemporary)) fs::remove_all(entry.path(), error);
+}
+
+json CheckpointStore::model_identity() const {
+  auto identity = model::huggingface_config(config_, sequence_length_);
+  identity.erase("max_position_embeddings");
+  return identity;
+}
+
+CheckpointStore::Saved CheckpointStore::save(const State& state, const json& facts, std::int64_t keep) const {
+  const auto begin = std::chrono::steady_clock::now();
+  const fs::path target = folder_ / name_of(state.step),
+                 temporary = folder_ / (kTemporary + name_of(state.step));
+  try {
+    fs::remove_all(temporary);
+    fs::create_directory(temporary);
+    write(temporary, state, facts);
+    if (fs::exists(target)) remove_checkpoint(target);
+    rename_path(temporary, target);
+    sync_folder(folder_);
+  } catch (const std::exception& error) {
+    std::error_code ignored;
+    fs::remove_all(temporary, ignored);
+    fail("checkpoint of step {}: {}", state.step, error.what());
+  }
+  prune(state.step, keep);
+  Saved saved{target, 0, 0};
+  for (const auto& entry : fs::directory_iterator(target)) saved.bytes += entry.file_size();
+  saved.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return saved;
+}
+
+void CheckpointStore::write(const fs::path& folder, const State& state, json manifest) const {
+  auto moments = views(layout_, "exp_avg.", state.exp_avg.span());
+  const auto second = views(layout_, "exp_avg_sq.", state.exp_avg_sq.span());
+  moments.insert(moments.end(), second.begin(), second.end());
+  const auto config = model::huggingface_config(config_, sequence_length_).dump(2) + "\n";
+  manifest["format"] = kFormat;
+  manifest["step"] = state.step;
+  manifest["time"] = unix_seconds();
+  manifest["model"] = model_identity();
+  manifest["parameters"] = layout_.parameter_count();
+  manifest["tensors"] = layout_.parameters().size();
+  manifest["files"] = {{kModelFile, to_json(write_safetensors(folder / kModelFile,
+                                                              views(layout_, "", state.parameters.span())))},
+                       {kOptimizerFile, to_json(write_safetensors(folder / kOptimizerFile, moments))},
+                       {kConfigFile, to_json(write_bytes(folder / kConfigFile, config))}};
+  write_bytes(folder / kManifestFile, manifest.dump(2) + "\n");
+  sync_folder(folder);
+}
+
+CheckpointStore::Loaded CheckpointStore::load_newest(State& state) const {
+  Loaded result;
+  for (const auto& [step, path] : newest_first(folder_)) {
+    try {
+      result.manifest = load(path, step, state);
+      return result;
+    } catch (const std::exception& error) {
+      result.skipped.push_back(fmt::format("checkpoint {}: {}", path.string(), error.what()));
+    }
+  }
+  return result;
+}
+
+json CheckpointStore::load(const fs::path& folder, std::int64_t step, State& state) const {
+  const json manifest = parse_file(folder / kManifestFile);
+  if (manifest.at("format") != kFormat)
+    fail("manifest.json has format {}, not {}", manifest.at("format").dump(), kFormat);
+  if (manifest.at("step") != step) fail("manifest.json is of step {}", manifest.at("step").dump());
+  check_model(manifest.at("model"), model_identity());
+  for (const char* file : {kModelFile, kOptimizerFile, kConfigFile})
+    check_digest(folder / file, manifest.at("files").at(file));
+  const SafetensorsReader weights(folder / kModelFile), moments(folder / kOptimizerFile);
+  check_tensors(weights, layout_, "");
+  check_tensors(moments, layout_, "exp_avg.");
+  check_tensors(moments, layout_, "exp_avg_sq.");
+  read_tensors(weights, layout_, "", state.parameters.span());
+  read_tensors(moments, layout_, "exp_avg.", state.exp_avg.span());
+  read_tensors(moments, layout_, "exp_avg_sq.", state.exp_avg_sq.span());
+  state.step = step;
+  return manifest;
+}
+
+// Ones past `newest` were skipped when the run resumed; they count for nothing and are written again in time.
+void CheckpointStore::prune(std::int64_t newest, std::int64_t keep) const {
+  std::int64_t kept = 0;
+  for (const auto& [step, path] : newest_first(folder_)) {
+    if (step > newest) continue;
+    if (++kept > std::max<std::int64_t>(1, keep)) remove_checkpoint(path);
+  }
+}
+
+}  // namespace stint::engine

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+// stint-worker: the mathematics of one rank. A child of stint-train, which gives it the frozen recipe, a
+// channel at descriptor 3 and, over that, its place among the other workers.
+#include <malloc.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "base/contract.h"
+#include "base/ini.h"
+#include "base/log.h"
+#include "base/run_directory.h"
+#include "recipes/recipe.h"
+#include "trainer/agent/protocol.h"
+#include "trainer/comm/ring.h"
+#include "trainer/comm/ucx.h"
+#include "trainer/engine/blas.h"
+#include "trainer/engine/engine.h"
+#include "trainer/engine/tensorboard.h"
+
+namespace stint::engine {
+namespace {
+
+using agent::Channel;
+using nlohmann::json;
+
+// Leaves without destructors: a peer or the agent is gone, and nothing here is worth another millisecond.
+[[noreturn]] void leave_at_once(int code) {
+  std::fflush(nullptr);
+  _exit(code);
+}
+
+struct Arguments {
+  std::string recipe;
+  RunDirectory run;
+};
+
+struct View {
+  std::uint32_t epoch = 0;
+  int rank = 0;
+  std::vector<std::string> addresses;
+};
+
+std::string to_hex(const std::string& bytes) {
+  std::string text;
+  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return text;
+}
+
+std::string from_hex(const std::string& text) {
+  std::string bytes;
+  if (text.size() % 2 != 0) fail("view: an address has an odd number of hex digits");
+  for (std::size_t i = 0; i < text.size(); i += 2) {
+    char* end = nullptr;
+    const std::string digits = text.substr(i, 2);
+    bytes += static_cast<char>(std::strtoul(digits.c_str(), &end, 16));
+    if (*end != '\0') fail("view: an address has '{}', which is not hex", digits);
+  }
+  return bytes;
+}
+
+// The agent's messages after the view, taken by a thread of its own: a stop is seen at the next step, a
+// closed channel ends the process even inside a collective.
+class Mailbox {
+ public:
+  explicit Mailbox(Channel& channel)
+      : thread_([this, &channel](std::stop_token token) { listen(channel, token); }) {}
+  bool wants_stop() const { return stop_.load(std::memory_order_relaxed); }
+
+ private:
+  void listen(Channel& channel, const std::stop_token& token) {
+    try {
+      while (!token.stop_requested()) {
+        const auto received = channel.receive(std::chrono::milliseconds(100));
+        if (received.closed) leave_at_once(contract::kExitFailure);
+        if (received.message && received.message->value("type", "") == "stop") stop_ = true;
+      }
+    } catch (const std::exception& error) {
+      spdlog::error("agent channel: {}", error.what());
+      leave_at_once(contract::kExitFailure);
+    }
+  }
+
+  std::atomic<bool> stop_ = false;
+  std::jthread thread_;
+};
+
+// Steps since the last step event.
+struct Meter {
+  std::int64_t steps = 0;
+  double seconds = 0;
+
+  json event(const StepReport& report, std::int64_t tokens_per_step) {
+    const double rate = static_cast<double>(steps * tokens_per_step) / std::max(seconds, 1e-9);
+    const double mean = seconds / static_cast<double>(steps);
+    *this = {};
+    return {{"type", "step"},
+            {"step", report.step},
+            {"loss", report.loss},
+            {"grad_norm", report.grad_norm},
+            {"learning_rate", report.learning_rate},
+            {"tokens_per_second", rate},
+            {"step_seconds", mean}};
+  }
+};
+
+int thread_count(const recipes::Recipe& recipe) {
+  if (recipe.resources.threads_per_worker > 0) return static_cast<int>(recipe.resources.threads_per_worker);
+  cpu_set_t cores;
+  return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? CPU_COUNT(&cores) : 1;
+}
+
+// The tensors of a step come back in every step: keep their memory instead of giving it to the kernel each
+// time.
+void keep_memory() {
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+  mallopt(M_TOP_PAD, 64 << 20);
+}
+
+class Worker {
+ public:
+  Worker(const Arguments& arguments, Channel& channel) : arguments_(arguments), channel_(channel) {}
+
+  int run();
+
+ private:
+  json start_mathematics();
+  std::optional<View> wait_for_view();
+  int train(Engine& engine, comm::Communicator& communicator);
+  void report_step(const StepReport& report);
+  void save(Engine& engine);
+  [[noreturn]] void lose_peer(const comm::Status& status);
+  void tell(const json& message) {
+    if (!channel_.send(message)) leave_at_once(contract::kExitFailure);
+  }
+
+  const Arguments& arguments_;
+  Channel& channel_;
+  recipes::Recipe recipe_;
+  Meter meter_;
+  std::optional<EventWriter> events_;  // rank 0
+  std::int64_t saved_step_ = -1;
+};
+
+// What the run is made of (recipe, BLAS, data, checkpoints) is checked before the first step; a fault there
+// would meet every further attempt too.
+template <typename Body>
+auto without_retry(Body&& body) {
+  try {
+    return body();
+  } catch (const std::exception& error) {
+    throw DoNotRetry(error.what());
+  }
+}
+
+int Worker::run() {
+  const json facts = without_retry([&] {
+    recipe_ =
+        recipes::parse_frozen(read_file(arguments_.recipe, contract::kMaxRecipeBytes), arguments_.recipe);
+    return start_mathematics();
+  });
+  auto transport = std::make_unique<comm::UcxTransport>();
+  tell({{"type", "address"}, {"address", to_hex(transport->address())}});
+  const auto view = wait_for_view();
+  if (!view) return contract::kExitRequeue;
+  transport->connect(view->rank, view->addresses, view->epoch);
+  comm::RingCommunicator communicator(std::move(transport), view->epoch,
+                                      recipe_.resilience.collective_timeout);
+
+  std::optional<Engine> engine;
+  const auto status = without_retry([&] {
+    engine.emplace(recipe_, arguments_.run, communicator, facts);
+    return engine->start();
+  });
+  if (!status) lose_peer(status);
+  for (const auto& warning : engine->warnings()) spdlog::warn("skipped: {}", warning);
+  return train(*engine, communicator);
+}
+
+json Worker::start_mathematics() {
+  const int threads = thread_count(recipe_);
+  const Blas blas = require_openblas(threads);
+  keep_memory();
+  model::start_mathematics(threads);
+  return {{"threads", threads},
+          {"blas", {{"kernel", blas.kernel}, {"config", blas.config}, {"file", blas.file}}}};
+}
+
+// Nothing when the agent wants us to stop before there is a view.
+std::optional<View> Worker::wait_for_view() {
+  const auto received = channel_.receive(recipe_.resilience.startup_timeout);
+  if (received.closed) leave_at_once(contract::kExitFailure);
+  if (!received.message)
+    fail("view: the agent sent none within {} s (resilience.startup_timeout)",
+         recipe_.resilience.startup_timeout.count());
+  const json& message = *received.message;
+  if (message.value("type", "") == "stop") return std::nullopt;
+  if (message.value("type", "") != "view")
+    fail("view: the agent sent '{}' instead", message.value("type", ""));
+  View view{message.at("epoch").get<std::uint32_t>(), message.at("rank").get<int>(), {}};
+  for (const auto& address : message.at("addresses"))
+    view.addresses.push_back(from_hex(address.get<std::string>()));
+  const int size = message.at("size").get<int>();
+  if (static_cast<std::size_t>(size) != view.addresses.size() || view.rank < 0 || view.rank >= size)
+    fail("view: rank {} of {} with {} addresses makes no sense", view.rank, size, view.addresses.size());
+  return view;
+}
+
+int Worker::train(Engine& engine, comm::Communicator& communicator) {
+  const bool first = communicator.rank() == 0;
+  if (first && recipe_.run.tensorboard) events_.emplace(arguments_.run.root, engine.current_step());
+  const auto begin = std::chrono::steady_clock::now();
+  tell({{"type", "ready"}, {"resume_step", engine.current_step()}, {"parameters", engine.parameter_count()}});
+  const Mailbox mailbox(channel_);
+
+  bool stopped = false;
+  while (!engine.finished() && !stopped) {
+    StepReport report;
+    if (auto status = engine.step(mailbox.wants_stop(), report); !status) lose_peer(status);
+    ++meter_.steps;
+    meter_.seconds += report.seconds;
+    stopped = report.stop;
+    if (report.step % recipe_.run.log_interval == 0 || engine.finished() || stopped) report_step(report);
+    const bool due = recipe_.checkpoint.interval > 0 && report.step % recipe_.checkpoint.interval == 0;
+    if (first && (due || stopped || engine.finished())) save(engine);
+  }
+  // Nobody leaves before the last checkpoint is safe.
+  if (auto status = communicator.barrier(); !status) lose_peer(status);
+  if (!engine.finished()) return contract::kExitRequeue;
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  tell({{"type", "finish"},
+        {"step", engine.current_step()},
+        {"loss", engine.last_loss()},
+        {"seconds", seconds.count()}});
+  return contract::kExitFinished;
+}
+
+void Worker::report_step(const StepReport& report) {
+  const json event = meter_.event(report, recipe_.data.global_batch_size * recipe_.data.sequence_length);
+  tell(event);
+  if (!events_) return;
+  try {
+    events_->scalars(report.step, {{"loss", report.loss},
+                                   {"grad_norm", report.grad_norm},
+                                   {"learning_rate", report.learning_rate},
+                                   {"tokens_per_second", event.at("tokens_per_second")}});
+  } catch (const Error& error) {
+    spdlog::warn("{}; the run goes on without TensorBoard", error.what());
+    events_.reset();
+  }
+}
+
+void Worker::save(Engine& engine) {
+  const auto saved = engine.save();
+  tell({{"type", "checkpoint"},
+        {"step", engine.current_step()},
+        {"seconds", saved.seconds},
+        {"bytes", saved.bytes}});
+}
+
+void Worker::lose_peer(const comm::Status& status) {
+  spdlog::error("lost rank {}: {}", status.peer, status.detail);
+  channel_.send({{"type", "peer_lost"}, {"rank", status.peer}, {"why", status.detail}});
+  leave_at_once(contract::kExitFailure);
+}
+
+Arguments parse(int argc, char** argv) {
+  Arguments arguments;
+  CLI::App app("The mathematics of one rank; started by stint-train, not by hand.", "stint-worker");
+  app.add_option("--recipe", arguments.recipe, "the frozen recipe")->required();
+  app.add_option("--run-directory", arguments.run.root, "the run's folder")->required();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::exit(app.exit(error) == 0 ? 0 : contract::kExitFailure);
+  }
+  return arguments;
+}
+
+Channel take_channel() {
+  int type = 0;
+  socklen_t length = sizeof(type);
+  if (getsockopt(agent::kWorkerChannel, SOL_SOCKET, SO_TYPE, &type, &length) != 0 || type != SOCK_SEQPACKET)
+    fail("stint-worker: no channel at descriptor {}; it is started by stint-train, not by hand",
+         agent::kWorkerChannel);
+  return Channel(agent::kWorkerChannel);
+}
+
+int fail_with(Channel& channel, const char* what, int code) {
+  fmt::print(stderr, "stint: {}\n", what);
+  try {
+    channel.send({{"type", "error"}, {"what", what}, {"exit", code}});
+  } catch (const Error&) {
+    // the agent sees the exit status
+  }
+  leave_at_once(code);
+}
+
+int run_main(int argc, char** argv) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const Arguments arguments = parse(argc, argv);
+  start_logging("stint-worker", "info");
+  Channel channel = take_channel();
+  try {
+    return Worker(arguments, channel).run();
+  } catch (const DoNotRetry& error) {
+    return fail_with(channel, error.what(), contract::kExitDoNotRequeue);
+  } catch (const std::exception& error) {
+    return fail_with(channel, error.what(), contract::kExitFailure);
+  }
+}
+
+}  // namespace
+}  // namespace stint::engine
+
+int main(int argc, char** argv) {
+  try {
+    return stint::engine::run_main(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "stint: {}\n", error.what());
+    return stint::contract::kExitFailure;
+  }
+}
