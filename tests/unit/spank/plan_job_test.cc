@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "spank/plan_job.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "sample_table.h"
+
+namespace stint::spank {
+namespace {
+
+using std::chrono::seconds;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+JobRequest job_in(const std::string& plan, std::uint32_t uid = kAlice) {
+  JobRequest request;
+  request.uid = uid;
+  request.environment.plan = plan;
+  return request;
+}
+
+JobRequest recipe_in(const std::string& plan, std::uint32_t nodes) {
+  JobRequest request = job_in(plan);
+  request.environment.recipe = "tiny@01234567";
+  request.environment.nodes = nodes;
+  return request;
+}
+
+JobChanges accepted(const JobRequest& request, sys_seconds now = kNow) {
+  const Decision decision = decide_plan_job(request, sample_table(), now);
+  if (const auto* refusal = std::get_if<Refusal>(&decision)) {
+    ADD_FAILURE() << refusal->message;
+    return {};
+  }
+  return std::get<JobChanges>(decision);
+}
+
+Refusal refused(const JobRequest& request, sys_seconds now = kNow) {
+  const Decision decision = decide_plan_job(request, sample_table(), now);
+  if (const auto* refusal = std::get_if<Refusal>(&decision)) return *refusal;
+  ADD_FAILURE() << "was accepted";
+  return {};
+}
+
+TEST(PlanJob, GetsReservationPartitionAndTag) {
+  const JobChanges changes = accepted(recipe_in("demo", 4));
+  EXPECT_EQ(changes.reservation, "demo.0");
+  EXPECT_EQ(changes.partition, "main");
+  EXPECT_EQ(changes.admin_comment, "stint plan=demo recipe=tiny@01234567");
+  EXPECT_EQ(changes.note, "");
+}
+
+TEST(PlanJob, GetsItsNodeCountFromTheRecipe) {
+  const JobChanges changes = accepted(recipe_in("demo", 3));
+  EXPECT_EQ(changes.min_nodes, 3u);
+  EXPECT_EQ(changes.max_nodes, 3u);
+}
+
+TEST(PlanJob, KeepsTheUsersNodeCountWhenItFits) {
+  JobRequest request = recipe_in("demo", 9);
+  request.min_nodes = request.max_nodes = 2;
+  const JobChanges changes = accepted(request);
+  EXPECT_EQ(changes.min_nodes, std::nullopt);
+  EXPECT_EQ(changes.max_nodes, 2u);
+}
+
+TEST(PlanJob, NeverTakesASpare) {
+  JobRequest open_ended = job_in("demo");
+  open_ended.min_nodes = 2;
+  open_ended.max_nodes = 10;
+  EXPECT_EQ(accepted(open_ended).max_nodes, 4u);
+  JobRequest tasks = job_in("demo");
+  tasks.tasks = 64;
+  EXPECT_EQ(accepted(tasks).min_nodes, std::nullopt);
+  EXPECT_EQ(accepted(tasks).max_nodes, 4u);
+}
+
+TEST(PlanJob, WithoutAnyWishTakesOneNode) {
+  const JobChanges changes = accepted(job_in("demo"));
+  EXPECT_EQ(changes.min_nodes, 1u);
+  EXPECT_EQ(changes.max_nodes, 1u);
+}
+
+TEST(PlanJob, WantingMoreNodesThanThePlanHasIsRefused) {
+  EXPECT_EQ(refused(recipe_in("demo", 5)).message,
+            "plan demo: has 4 nodes, the recipe wants 5; use -N 4 or book a larger plan");
+  JobRequest request = job_in("demo");
+  request.min_nodes = 6;
+  EXPECT_THAT(refused(request).message, HasSubstr("has 4 nodes, the job wants 6"));
+  EXPECT_EQ(refused(request).cause, Cause::kNodes);
+  JobRequest listed = job_in("demo");
+  listed.required_nodes = "node[1-5]";
+  EXPECT_THAT(refused(listed).message, HasSubstr("the node list wants 5"));
+}
+
+TEST(PlanJob, UnreadableNodeListIsLeftToSlurm) {
+  JobRequest request = job_in("demo");
+  request.required_nodes = "node[1-";
+  EXPECT_EQ(accepted(request).max_nodes, 4u);
+}
+
+TEST(PlanJob, TimeLimitIsWhatIsLeftOfTheSegment) {
+  EXPECT_EQ(accepted(job_in("demo")).time_limit, minutes(60));
+  EXPECT_EQ(accepted(job_in("demo"), kNow + seconds(61)).time_limit, minutes(58));
+}
+
+TEST(PlanJob, TimeLimitIsTheWholeSegmentBeforeItBegins) {
+  EXPECT_EQ(accepted(job_in("later")).time_limit, minutes(120));
+}
+
+TEST(PlanJob, ShorterWishesAreKept) {
+  JobRequest request = job_in("demo");
+  request.environment.time_limit = minutes(30);
+  EXPECT_EQ(accepted(request).time_limit, minutes(30));
+  request.time_limit = minutes(45);
+  EXPECT_EQ(accepted(request).time_limit, minutes(45));
+}
+
+TEST(PlanJob, LongerWishOfTheUserIsCutAndSaidSo) {
+  JobRequest request = job_in("demo");
+  request.time_limit = minutes(600);
+  const JobChanges changes = accepted(request);
+  EXPECT_EQ(changes.time_limit, minutes(60));
+  EXPECT_THAT(changes.note, HasSubstr("plan demo: time limit cut to 01:00:00"));
+}
+
+TEST(PlanJob, LongerWishOfTheRecipeIsCutInSilence) {
+  JobRequest request = job_in("demo");
+  request.environment.time_limit = minutes(600);
+  EXPECT_EQ(accepted(request).time_limit, minutes(60));
+  EXPECT_EQ(accepted(request).note, "");
+}
+
+TEST(PlanJob, TimeMinBeyondTheSegmentIsRefused) {
+  JobRequest request = job_in("demo");
+  request.time_min = minutes(61);
+  EXPECT_THAT(refused(request).message, HasSubstr("lower --time-min"));
+  request.time_min = minutes(60);
+  EXPECT_EQ(accepted(request).time_limit, minutes(60));
+}
+
+TEST(PlanJob, LessThanAMinuteLeftIsRefused) {
+  EXPECT_EQ(accepted(job_in("demo"), kNow + seconds(3540)).time_limit, minutes(1));
+  const Refusal refusal = refused(job_in("demo"), kNow + seconds(3541));
+  EXPECT_EQ(refusal.cause, Cause::kTime);
+  EXPECT_THAT(refusal.message, HasSubstr("less than a minute"));
+}
+
+TEST(PlanJob, LessThanAMinuteLeftMovesOnToTheNextSegment) {
+  const JobChanges changes = accepted(job_in("split"));
+  EXPECT_EQ(changes.reservation, "split.1");
+  EXPECT_EQ(changes.time_limit, minutes(30));
+}
+
+TEST(PlanJob, BeginTimeChoosesTheSegmentAndTheTimeLeft) {
+  JobRequest request = job_in("demo");
+  request.begin_time = kNow + seconds(1800);
+  EXPECT_EQ(accepted(request).time_limit, minutes(30));
+  request.begin_time = kNow + seconds(7200);
+  EXPECT_THAT(refused(request).message, HasSubstr("plan demo: ended"));
+  request.begin_time = kNow - seconds(7200);
+  EXPECT_EQ(accepted(request).time_limit, minutes(60));
+}
+
+TEST(PlanJob, UnknownAndForeignPlansAreRefusedInTheSameWords) {
+  EXPECT_EQ(refused(job_in("secret")).message,
+            "plan secret: is not one of your plans; see 'stint plan list'");
+  EXPECT_EQ(refused(job_in("zebra9")).message,
+            "plan zebra9: is not one of your plans; see 'stint plan list'");
+  EXPECT_EQ(refused(job_in("demo", kCarol)).message,
+            "plan demo: is not one of your plans; see 'stint plan list'");
+}
+
+TEST(PlanJob, SuggestsOnlyTheUsersOwnPlans) {
+  EXPECT_THAT(refused(job_in("demoo")).message, HasSubstr("did you mean 'demo'?"));
+  EXPECT_THAT(refused(job_in("secre")).message, Not(HasSubstr("secret")));
+}
+
+TEST(PlanJob, PlansThatAreOverSayHow) {
+  EXPECT_THAT(refused(job_in("old")).message,
+              AllOf(HasSubstr("plan old: ended 20"), HasSubstr("stint plan create")));
+  EXPECT_THAT(refused(job_in("gone")).message, HasSubstr("plan gone: was cancelled"));
+  EXPECT_THAT(refused(job_in("broken")).message, HasSubstr("plan broken: failed"));
+  EXPECT_THAT(refused(job_in("demo"), kNow + seconds(3600)).message, HasSubstr("plan demo: ended"));
+}
+
+TEST(PlanJob, ContradictingReservationOrPartitionIsRefused) {
+  JobRequest request = job_in("demo");
+  request.reservation = "maintenance";
+  EXPECT_EQ(refused(request).cause, Cause::kReservation);
+  request.reservation = "demo.0";
+  request.partition = "debug";
+  EXPECT_EQ(refused(request).cause, Cause::kPartition);
+  request.partition = "main";
+  EXPECT_EQ(accepted(request).reservation, "demo.0");
+}
+
+TEST(PlanJob, HeterogeneousJobIsRefused) {
+  JobRequest request = job_in("demo");
+  request.heterogeneous = true;
+  EXPECT_THAT(refused(request).message, HasSubstr("plan demo: heterogeneous"));
+}
+
+TEST(PlanJob, JobThatLostItsRecipeIsRefused) {
+  JobRequest request = recipe_in("demo", 2);
+  request.lost_recipe = true;
+  EXPECT_THAT(refused(request).message, AllOf(HasSubstr("recipe tiny:"), HasSubstr("--export-file")));
+}
+
+TEST(PlanJob, GresOfTheUserWinsOverTheRecipes) {
+  JobRequest request = recipe_in("demo", 2);
+  request.environment.gres = "gpu:8";
+  EXPECT_EQ(accepted(request).gres, "gpu:8");
+  request.gres = "gres:gpu:4";
+  EXPECT_EQ(accepted(request).gres, "");
+}
+
+TEST(RecipeJob, TakesSizeFromTheRecipeAndNoReservation) {
+  JobRequest request = recipe_in("", 4);
+  request.environment.gres = "gpu:8";
+  request.environment.time_limit = minutes(30);
+  const auto changes = std::get<JobChanges>(decide_recipe_job(request));
+  EXPECT_EQ(changes.min_nodes, 4u);
+  EXPECT_EQ(changes.max_nodes, 4u);
+  EXPECT_EQ(changes.time_limit, minutes(30));
+  EXPECT_EQ(changes.gres, "gpu:8");
+  EXPECT_EQ(changes.reservation, "");
+  EXPECT_EQ(changes.partition, "");
+  EXPECT_EQ(changes.admin_comment, "stint recipe=tiny@01234567");
+}
+
+TEST(RecipeJob, KeepsTheUsersOwnSizeAndTime) {
+  JobRequest request = recipe_in("", 4);
+  request.environment.time_limit = minutes(30);
+  request.min_nodes = 2;
+  request.time_limit = minutes(600);
+  const auto changes = std::get<JobChanges>(decide_recipe_job(request));
+  EXPECT_EQ(changes.min_nodes, std::nullopt);
+  EXPECT_EQ(changes.max_nodes, std::nullopt);
+  EXPECT_EQ(changes.time_limit, std::nullopt);
+}
+
+TEST(MovingAJob, PlanUserMovesOnlyBetweenLiveSegmentsOfOwnPlans) {
+  const PlanTable table = sample_table();
+  for (const char* target :
+       {"", "maintenance", "secret.0", "old.0", "gone.0", "split.7", "demo", "demo.0,split.0"}) {
+    EXPECT_TRUE(check_move(kAlice, target, table, kNow)) << target;
+  }
+  for (const char* target : {"demo.0", "later.0", "split.0", "split.1"}) {
+    EXPECT_FALSE(check_move(kAlice, target, table, kNow)) << target;
+  }
+  EXPECT_TRUE(check_move(kAlice, "split.0", table, kNow + seconds(60)));
+}
+
+TEST(MovingAJob, UserWithoutPlansIsNotOurs) {
+  EXPECT_FALSE(check_move(kCarol, "", sample_table(), kNow));
+  EXPECT_FALSE(check_move(kCarol, "maintenance", sample_table(), kNow));
+}
+
+TEST(MovingAJob, UserOfAnEndedPlanIsStillHeld) {
+  PlanTable table;
+  table.plans = {with_segment(sample_plan("old", "expired", kAlice), -7200, -3600)};
+  EXPECT_TRUE(check_move(kAlice, "", table, kNow));
+}
+
+}  // namespace
+}  // namespace stint::spank
