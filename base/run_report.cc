@@ -171,17 +171,18 @@ class Accounts {
 
  private:
   void note_start(const Json& event) {
-    if (++starts_ > 1 && last_step_time_) {
+    if (++starts_ > 1 && any_step_) {
       steps_lost_ += std::max<std::int64_t>(last_step_ - integer_of(event, "resume_step", 0), 0);
-      interrupted_at_ = last_step_time_;
+      interrupted_ = true;
     }
   }
 
   void note_step(const Json& event) {
     last_step_ = integer_of(event, "step", last_step_);
+    if (interrupted_) gaps_.push_back(time_of(event) - last_step_time_);
+    interrupted_ = false;
+    any_step_ = true;
     last_step_time_ = time_of(event);
-    if (interrupted_at_) gaps_.push_back(*last_step_time_ - *interrupted_at_);
-    interrupted_at_.reset();
     last_loss_ = number_of(event, "loss");
     if (!first_loss_) first_loss_ = last_loss_;
     if (const auto rate = number_of(event, "tokens_per_second")) rates_.push_back(*rate);
@@ -191,8 +192,9 @@ class Accounts {
   int starts_ = 0;
   bool finished_ = false;
   std::int64_t last_step_ = 0;
-  std::optional<double> last_step_time_;
-  std::optional<double> interrupted_at_;
+  double last_step_time_ = 0;
+  bool any_step_ = false;
+  bool interrupted_ = false;  // a start came since the last step
   std::int64_t steps_lost_ = 0;
   std::vector<double> gaps_, rates_, step_seconds_;
   std::optional<double> first_loss_, last_loss_;
