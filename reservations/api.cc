@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/api.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "reservations/refusal.h"
+
+namespace stint::reservations {
+namespace {
+
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+
+constexpr std::size_t kMaxNodeName = 255;
+constexpr std::size_t kMaxWhy = 200;
+
+nlohmann::json parse_object(std::string_view body) {
+  auto json = nlohmann::json::parse(body, nullptr, false);
+  if (json.is_discarded() || !json.is_object()) refuse(400, "the request's body is no JSON object");
+  return json;
+}
+
+std::string text_field(const nlohmann::json& body, const char* field, std::size_t longest) {
+  const auto found = body.find(field);
+  if (found == body.end() || !found->is_string()) refuse(400, "failure report: '{}' must be a text", field);
+  const auto text = found->get<std::string>();
+  if (text.size() > longest) refuse(400, "failure report: '{}' is longer than {} characters", field, longest);
+  return text;
+}
+
+std::uint32_t job_field(const nlohmann::json& body) {
+  const auto found = body.find("job");
+  if (found == body.end() || !found->is_number_unsigned() || found->get<std::uint64_t>() == 0 ||
+      found->get<std::uint64_t>() > UINT32_MAX) {
+    refuse(400, "failure report: 'job' must be a job id");
+  }
+  return found->get<std::uint32_t>();
+}
+
+std::string escaped(std::string_view text) {
+  std::string html;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        html += "&amp;";
+        break;
+      case '<':
+        html += "&lt;";
+        break;
+      case '>':
+        html += "&gt;";
+        break;
+      case '"':
+        html += "&quot;";
+        break;
+      case '\'':
+        html += "&#39;";
+        break;
+      default:
+        html += c;
+    }
+  }
+  return html;
+}
+
+std::string row(const std::vector<std::string>& cells, const char* tag) {
+  std::string html = "<tr>";
+  for (const auto& cell : cells) html += fmt::format("<{0}>{1}</{0}>", tag, escaped(cell));
+  return html + "</tr>\n";
+}
+
+std::string time_text(const nlohmann::json& value) {
+  return format_time(sys_seconds{seconds{value.get<std::int64_t>()}});
+}
+
+}  // namespace
+
+std::string capacity_text(const nlohmann::json& plan) {
+  const auto& segment = plan.at("segments").at(0);
+  const auto lost = static_cast<int>(segment.at("lost").size());
+  const int there = static_cast<int>(segment.at("nodes").size()) - lost;
+  const int nodes = std::min(plan.at("nodes").get<int>(), there);
+  const std::string text = fmt::format("{}+{}", nodes, there - nodes);
+  return lost == 0 ? text : fmt::format("{} ({} lost)", text, lost);
+}
+
+Api::Api(Book& book, Failures& failures, Ledger& ledger, std::function<double()> now)
+    : book_(book), failures_(failures), ledger_(ledger), now_(std::move(now)) {}
+
+ApiReply Api::handle(std::string_view method, std::string_view path, std::string_view body,
+                     std::uint32_t uid) {
+  const auto error = [](int status, const std::string& text) { return ApiReply{status, {{"error", text}}}; };
+  try {
+    return route(method, path, body, uid);
+  } catch (const Refusal& refusal) {
+    return error(refusal.status(), refusal.what());
+  } catch (const ClusterError& failure) {
+    spdlog::warn("{} {}: {}", method, path, failure.what());
+    return error(503, failure.what());
+  } catch (const std::exception& failure) {
+    spdlog::error("{} {}: {}", method, path, failure.what());
+    return error(500, failure.what());
+  }
+}
+
+ApiReply Api::route(std::string_view method, std::string_view path, std::string_view body,
+                    std::uint32_t uid) {
+  constexpr std::string_view kPlans = "/v1/plans";
+  constexpr std::string_view kJobs = "/v1/jobs/";
+  constexpr std::string_view kEvents = "/events";
+  if (path == "/v1/health" && method == "GET") return {200, {{"ok", true}, {"version", STINT_VERSION}}};
+  if (path == kPlans && method == "POST") return create_plan(body, uid);
+  if (path == kPlans && method == "GET") return list_plans();
+  if (path == "/v1/failures" && method == "POST") return report_failure(body, uid);
+  if (path.starts_with("/v1/plans/")) {
+    const std::string name(path.substr(kPlans.size() + 1));
+    if (!valid_name(name)) refuse(404, "plan: there is no plan of that name; see 'stint plan list'");
+    if (method == "GET") return {200, show(book_.show(name))};
+    if (method == "DELETE") return cancel_plan(name, body, uid);
+  }
+  if (path.starts_with(kJobs) && path.ends_with(kEvents) && path.size() > kJobs.size() + kEvents.size() &&
+      method == "GET") {
+    return job_events(path.substr(kJobs.size(), path.size() - kJobs.size() - kEvents.size()));
+  }
+  refuse(404, "stintd knows no {} {}", method, path.substr(0, 100));
+}
+
+nlohmann::json Api::show(const Plan& plan) const {
+  const sys_seconds now{seconds{static_cast<std::int64_t>(now_())}};
+  return to_json(plan, now, plan.live_at(now) ? book_.lost_nodes() : std::vector<std::string>{});
+}
+
+ApiReply Api::create_plan(std::string_view body, std::uint32_t uid) {
+  const auto json = parse_object(body);
+  PlanRequest request;
+  try {
+    request = PlanRequest::parse(json);
+  } catch (const Error& error) {
+    throw Refusal(400, error.what());
+  }
+  auto plan = show(book_.create(request, uid));
+  if (request.quote) plan["state"] = "quote";
+  return {200, plan};
+}
+
+ApiReply Api::list_plans() const {
+  nlohmann::json plans = nlohmann::json::array();
+  for (const auto& plan : book_.list()) plans.push_back(show(plan));
+  return {200, plans};
+}
+
+ApiReply Api::cancel_plan(const std::string& name, std::string_view body, std::uint32_t uid) {
+  bool force = false;
+  if (!body.empty()) {
+    const auto json = parse_object(body);
+    if (const auto found = json.find("force"); found != json.end()) {
+      if (!found->is_boolean()) refuse(400, "plan {}: force must be true or false", name);
+      force = found->get<bool>();
+    }
+  }
+  return {200, show(book_.cancel(name, uid, force))};
+}
+
+ApiReply Api::report_failure(std::string_view body, std::uint32_t uid) {
+  const auto json = parse_object(body);
+  const auto node = text_field(json, "node", kMaxNodeName);
+  const auto why = json.contains("why") ? text_field(json, "why", kMaxWhy) : std::string{};
+  const auto verdict = failures_.report(job_field(json), node, why, uid);
+  return {200, {{"verdict", verdict.verdict}, {"action", verdict.action}}};
+}
+
+ApiReply Api::job_events(std::string_view id) const {
+  std::uint32_t job = 0;
+  try {
+    job = static_cast<std::uint32_t>(parse_integer(id, 1, UINT32_MAX));
+  } catch (const Error&) {
+    refuse(404, "'{}' is no job id", id.substr(0, 40));
+  }
+  nlohmann::json events = nlohmann::json::array();
+  for (const auto& event : ledger_.events(job)) {
+    events.push_back(
+        {{"t", event.t}, {"event", event.event}, {"node", event.node}, {"detail", event.detail}});
+  }
+  return {200, events};
+}
+
+std::string Api::page() const {
+  std::string html =
+      "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>stint: plans</title>\n"
+      "<style>body{font-family:sans-serif}td,th{padding:.2em 1em;text-align:left}</style></head>\n"
+      "<body><h1>Plans</h1>\n<table>\n";
+  html += row({"name", "state", "owner", "partition", "nodes", "from", "until", "price"}, "th");
+  for (const auto& plan : book_.list()) {
+    const auto json = show(plan);
+    const auto& segment = json.at("segments").at(0);
+    html += row({plan.name, json.at("state"), plan.owner, plan.partition, capacity_text(json),
+                 time_text(segment.at("start")), time_text(segment.at("end")),
+                 plan.price.amount() + " " + plan.price.currency},
+                "td");
+  }
+  return html + "</table></body></html>\n";
+}
+
+}  // namespace stint::reservations

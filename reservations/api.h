@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// What stintd answers, without HTTP: method, path, body and the caller's uid in, status and JSON out. Every
+// failure becomes {"error": "…"}. Safe from several threads.
+//
+//   POST   /v1/plans             {name, nodes, spares, start, duration, partition?, users?, quote?} -> plan
+//   GET    /v1/plans             -> [plan]
+//   GET    /v1/plans/NAME        -> plan
+//   DELETE /v1/plans/NAME        {force?} -> plan
+//   POST   /v1/failures          {job, node, why} -> {verdict, action}
+//   GET    /v1/jobs/ID/events    -> [{t, event, node, detail}]
+//   GET    /v1/health            -> {ok, version}
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "reservations/book.h"
+#include "reservations/failures.h"
+#include "reservations/ledger.h"
+
+namespace stint::reservations {
+
+struct ApiReply {
+  int status = 200;
+  nlohmann::json body;
+};
+
+class Api {
+ public:
+  Api(Book& book, Failures& failures, Ledger& ledger, std::function<double()> now);
+
+  ApiReply handle(std::string_view method, std::string_view path, std::string_view body, std::uint32_t uid);
+  // The web page: the plans as a table, every text escaped.
+  std::string page() const;
+
+ private:
+  ApiReply route(std::string_view method, std::string_view path, std::string_view body, std::uint32_t uid);
+  ApiReply create_plan(std::string_view body, std::uint32_t uid);
+  ApiReply list_plans() const;
+  ApiReply cancel_plan(const std::string& name, std::string_view body, std::uint32_t uid);
+  ApiReply report_failure(std::string_view body, std::uint32_t uid);
+  ApiReply job_events(std::string_view id) const;
+  nlohmann::json show(const Plan& plan) const;
+
+  Book& book_;
+  Failures& failures_;
+  Ledger& ledger_;
+  std::function<double()> now_;
+};
+
+// "4+1", "4+0 (1 lost)": promised nodes that are there, spares that are there.
+std::string capacity_text(const nlohmann::json& plan);
+
+}  // namespace stint::reservations

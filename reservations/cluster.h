@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// What stintd needs of the cluster, in plain types: one small interface, so that tests can bring a cluster of
+// their own. Calls may block for seconds while the controller is away; every one throws ClusterError when it
+// did not succeed. Safe from several threads.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+
+namespace stint::reservations {
+
+class ClusterError : public Error {
+ public:
+  enum class Code {
+    kUnreachable,  // the controller does not answer: try again
+    kBusy,         // in use, or in a state that passes: try again
+    kMissing,      // no such job, node or reservation
+    kExists,       // a reservation of that name exists
+    kRefused,      // anything else: trying again will not help
+  };
+  ClusterError(Code code, const std::string& text) : Error(text), code_(code) {}
+  Code code() const { return code_; }
+
+ private:
+  Code code_;
+};
+
+struct ClusterNode {
+  std::string name;
+  std::string address;
+  std::uint16_t port = 0;
+  std::vector<std::string> partitions;
+  bool down = false;                  // DOWN: Slurm runs nothing there
+  bool drained = false;               // DRAIN or FAIL: Slurm starts nothing new there
+  bool silent = false;                // Slurm itself waits for its slurmd
+  bool reserved_for_service = false;  // powered off, rebooting, future, maintenance
+  bool idle = false;                  // no job, not completing
+  std::string reason;
+
+  bool usable() const { return !down && !drained && !silent && !reserved_for_service; }
+};
+
+enum class JobState { kPending, kRunning, kCompleting, kFinished };
+
+struct ClusterJob {
+  std::uint32_t id = 0;
+  std::uint32_t restart = 0;  // how often it was requeued
+  std::uint32_t uid = 0;
+  JobState state = JobState::kPending;  // kCompleting: any state whose nodes are not all released yet
+  bool begin_time_hold = false;         // pending only because its begin time is not reached
+  bool requeue = false;
+  std::vector<std::string> nodes;  // while it has some
+  std::string partition;
+  std::string reservation;
+  std::string admin_comment;
+  std::string name;
+  std::vector<std::string> excluded_nodes;
+  std::chrono::sys_seconds queued{};            // submitted, or requeued for the last time
+  std::chrono::sys_seconds begin{};             // earliest start, while pending
+  std::optional<std::chrono::sys_seconds> end;  // of a running job; none: unlimited
+};
+
+struct ClusterReservation {
+  std::string name;
+  std::chrono::sys_seconds start{};
+  std::chrono::sys_seconds end{};
+  std::vector<std::string> nodes;
+  std::vector<std::string> users;
+  std::string partition;
+};
+
+struct ClusterPartition {
+  std::string name;
+  bool is_default = false;
+};
+
+// The path of switches from the root to a node's leaf switch; empty without a topology.
+struct ClusterTopology {
+  struct Place {
+    std::string node;
+    std::vector<std::string> switches;
+  };
+  std::vector<Place> places;
+};
+
+struct ClusterFacts {
+  std::string state_save_location;
+  std::uint32_t slurm_uid = 0;
+  std::string slurm_user;
+};
+
+class Cluster {
+ public:
+  virtual ~Cluster() = default;
+
+  virtual ClusterFacts facts() = 0;
+  virtual std::vector<ClusterNode> nodes() = 0;
+  virtual std::vector<ClusterPartition> partitions() = 0;
+  virtual ClusterTopology topology() = 0;
+  // Pending, running and completing jobs of all users.
+  virtual std::vector<ClusterJob> jobs() = 0;
+  // Fresh, also when finished a moment ago; none: Slurm does not know it.
+  virtual std::optional<ClusterJob> job(std::uint32_t id) = 0;
+  virtual std::vector<ClusterReservation> reservations() = 0;
+  // root, SlurmUser, or Operator and above in Slurm's accounting.
+  virtual bool is_operator(std::uint32_t uid) = 0;
+
+  // Explicit nodes. Returns only when the reservation exists with exactly these nodes; else nothing is left.
+  virtual void create_reservation(const ClusterReservation& reservation) = 0;
+  virtual void set_reservation_nodes(const std::string& name, const std::vector<std::string>& nodes) = 0;
+  virtual void delete_reservation(const std::string& name) = 0;
+
+  // DRAIN first, so that a slurmd that comes back is not given work, then DOWN, which ends the jobs there.
+  virtual void set_node_down(const std::string& node, const std::string& reason) = 0;
+  virtual void requeue_job(std::uint32_t id) = 0;
+  virtual void cancel_job(std::uint32_t id) = 0;
+  // Of a plainly pending job.
+  virtual void set_job_excluded_nodes(std::uint32_t id, const std::vector<std::string>& nodes) = 0;
+  virtual void set_job_begin(std::uint32_t id, std::chrono::sys_seconds begin) = 0;
+};
+
+}  // namespace stint::reservations

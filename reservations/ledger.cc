@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/ledger.h"
+
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <utility>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace stint::reservations {
+namespace {
+
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+
+constexpr int kSchemaVersion = 1;
+constexpr int kBusyMilliseconds = 5'000;
+
+constexpr char kSchema[] = R"sql(
+CREATE TABLE plans (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL,
+  phase TEXT NOT NULL,
+  force INTEGER NOT NULL DEFAULT 0,
+  reason TEXT NOT NULL DEFAULT '',
+  owner_uid INTEGER NOT NULL,
+  owner TEXT NOT NULL,
+  users TEXT NOT NULL,
+  uids TEXT NOT NULL,
+  partition TEXT NOT NULL,
+  nodes INTEGER NOT NULL,
+  spares INTEGER NOT NULL,
+  price_cents INTEGER NOT NULL,
+  currency TEXT NOT NULL,
+  rate_micros INTEGER NOT NULL,
+  switches INTEGER NOT NULL,
+  created INTEGER NOT NULL
+);
+CREATE INDEX plans_by_name ON plans(name);
+CREATE TABLE segments (
+  plan INTEGER NOT NULL REFERENCES plans(id),
+  k INTEGER NOT NULL,
+  reservation TEXT NOT NULL,
+  start INTEGER NOT NULL,
+  end INTEGER NOT NULL,
+  nodes TEXT NOT NULL,
+  PRIMARY KEY (plan, k)
+);
+CREATE INDEX segments_by_end ON segments(end);
+CREATE TABLE events (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  t REAL NOT NULL,
+  job INTEGER NOT NULL,
+  event TEXT NOT NULL,
+  node TEXT NOT NULL,
+  detail TEXT NOT NULL
+);
+CREATE INDEX events_by_job ON events(job);
+CREATE TABLE recoveries (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  job INTEGER NOT NULL,
+  restart INTEGER NOT NULL,
+  node TEXT NOT NULL,
+  step TEXT NOT NULL,
+  noticed REAL NOT NULL,
+  UNIQUE (job, restart, node)
+);
+CREATE INDEX recoveries_by_step ON recoveries(step);
+)sql";
+
+constexpr std::array<std::pair<Recovery::Step, std::string_view>, 5> kSteps{
+    {{Recovery::Step::kDown, "down"},
+     {Recovery::Step::kRequeue, "requeue"},
+     {Recovery::Step::kHold, "hold"},
+     {Recovery::Step::kStart, "start"},
+     {Recovery::Step::kDone, "done"}}};
+
+Recovery::Step parse_step(std::string_view text) {
+  for (const auto& [step, name] : kSteps) {
+    if (name == text) return step;
+  }
+  fail("ledger: unknown step '{}'", text);
+}
+
+template <typename Values>
+std::string joined(const Values& values) {
+  return fmt::format("{}", fmt::join(values, ","));
+}
+
+std::vector<std::string> list_of(const std::string& text) {
+  return text.empty() ? std::vector<std::string>{} : split(text, ',');
+}
+
+sys_seconds time_of(const SQLite::Column& column) {
+  return sys_seconds{seconds{column.getInt64()}};
+}
+
+std::vector<Segment> read_segments(SQLite::Database& database, std::int64_t plan) {
+  SQLite::Statement query(database,
+                          "SELECT reservation, start, end, nodes FROM segments WHERE plan = ? ORDER BY k");
+  query.bind(1, plan);
+  std::vector<Segment> segments;
+  while (query.executeStep()) {
+    segments.push_back({query.getColumn(0).getString(), time_of(query.getColumn(1)),
+                        time_of(query.getColumn(2)), list_of(query.getColumn(3).getString())});
+  }
+  return segments;
+}
+
+constexpr char kPlanColumns[] =
+    "SELECT id, name, phase, force, reason, owner_uid, owner, users, uids, partition, nodes, spares, "
+    "price_cents, currency, rate_micros, switches, created FROM plans ";
+
+Plan read_plan(SQLite::Database& database, SQLite::Statement& row) {
+  Plan plan;
+  plan.id = row.getColumn(0).getInt64();
+  plan.name = row.getColumn(1).getString();
+  plan.phase = parse_phase(row.getColumn(2).getString());
+  plan.force = row.getColumn(3).getInt() != 0;
+  plan.reason = row.getColumn(4).getString();
+  plan.owner_uid = static_cast<std::uint32_t>(row.getColumn(5).getInt64());
+  plan.owner = row.getColumn(6).getString();
+  plan.users = list_of(row.getColumn(7).getString());
+  for (const auto& uid : list_of(row.getColumn(8).getString())) {
+    plan.uids.push_back(static_cast<std::uint32_t>(parse_integer(uid, 0, UINT32_MAX)));
+  }
+  plan.partition = row.getColumn(9).getString();
+  plan.nodes = row.getColumn(10).getInt();
+  plan.spares = row.getColumn(11).getInt();
+  plan.price = {row.getColumn(12).getInt64(), row.getColumn(13).getString(),
+                Rate{row.getColumn(14).getInt64()}};
+  plan.switches = row.getColumn(15).getInt();
+  plan.created = time_of(row.getColumn(16));
+  plan.segments = read_segments(database, plan.id);
+  return plan;
+}
+
+void write_segment(SQLite::Database& database, std::int64_t plan, std::size_t k, const Segment& segment) {
+  SQLite::Statement statement(database, "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?)");
+  statement.bind(1, plan);
+  statement.bind(2, static_cast<std::int64_t>(k));
+  statement.bind(3, segment.reservation);
+  statement.bind(4, static_cast<std::int64_t>(segment.start.time_since_epoch().count()));
+  statement.bind(5, static_cast<std::int64_t>(segment.end.time_since_epoch().count()));
+  statement.bind(6, joined(segment.nodes));
+  statement.exec();
+}
+
+Phase read_phase(SQLite::Database& database, std::int64_t plan) {
+  SQLite::Statement query(database, "SELECT phase FROM plans WHERE id = ?");
+  query.bind(1, plan);
+  if (!query.executeStep()) fail("ledger: there is no plan with id {}", plan);
+  return parse_phase(query.getColumn(0).getString());
+}
+
+// SQLite makes its files with the process's umask; users' plans are nobody else's business.
+void keep_private(const std::string& path) {
+  ::chmod(path.c_str(), 0600);
+}
+
+}  // namespace
+
+std::string_view to_string(Recovery::Step step) {
+  for (const auto& [value, name] : kSteps) {
+    if (value == step) return name;
+  }
+  return "?";
+}
+
+template <typename Work>
+auto Ledger::guarded(Work work) const {
+  const std::lock_guard lock(mutex_);
+  try {
+    return work(*database_);
+  } catch (const SQLite::Exception& error) {
+    fail("ledger {}: {}", path_, error.what());
+  }
+}
+
+Ledger::Ledger(const std::string& path) : path_(path) {
+  try {
+    database_ = std::make_unique<SQLite::Database>(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE,
+                                                   kBusyMilliseconds);
+    keep_private(path);
+    database_->exec("PRAGMA journal_mode = WAL");
+    database_->exec("PRAGMA synchronous = FULL");
+    database_->exec("PRAGMA foreign_keys = ON");
+    prepare_schema();
+  } catch (const SQLite::Exception& error) {
+    fail("ledger {}: {}; check [stintd] ledger, or restore the file from a copy", path, error.what());
+  }
+}
+
+Ledger::~Ledger() = default;
+
+void Ledger::prepare_schema() {
+  const int version = database_->execAndGet("PRAGMA user_version").getInt();
+  if (version == kSchemaVersion) return;
+  if (version != 0)
+    fail("ledger {}: has version {}, this stintd knows {}; update stintd", path_, version, kSchemaVersion);
+  if (database_->execAndGet("SELECT count(*) FROM sqlite_master").getInt() != 0) {
+    fail("ledger {}: is a database of another program; name another file in [stintd] ledger", path_);
+  }
+  SQLite::Transaction transaction(*database_);
+  database_->exec(kSchema);
+  database_->exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
+  transaction.commit();
+}
+
+std::int64_t Ledger::add_plan(const Plan& plan) {
+  return guarded([&](SQLite::Database& database) {
+    SQLite::Transaction transaction(database);
+    SQLite::Statement statement(
+        database,
+        "INSERT INTO plans (name, phase, reason, owner_uid, owner, users, uids, partition, nodes, spares, "
+        "price_cents, currency, rate_micros, switches, created) VALUES (?, ?, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+        "?, ?, ?)");
+    statement.bind(1, plan.name);
+    statement.bind(2, std::string(to_string(Phase::kBooking)));
+    statement.bind(3, static_cast<std::int64_t>(plan.owner_uid));
+    statement.bind(4, plan.owner);
+    statement.bind(5, joined(plan.users));
+    statement.bind(6, joined(plan.uids));
+    statement.bind(7, plan.partition);
+    statement.bind(8, plan.nodes);
+    statement.bind(9, plan.spares);
+    statement.bind(10, plan.price.cents);
+    statement.bind(11, plan.price.currency);
+    statement.bind(12, plan.price.rate.micros);
+    statement.bind(13, plan.switches);
+    statement.bind(14, static_cast<std::int64_t>(plan.created.time_since_epoch().count()));
+    statement.exec();
+    const std::int64_t id = database.getLastInsertRowid();
+    for (std::size_t k = 0; k < plan.segments.size(); ++k) write_segment(database, id, k, plan.segments[k]);
+    transaction.commit();
+    return id;
+  });
+}
+
+void Ledger::drop_plan(std::int64_t plan) {
+  guarded([&](SQLite::Database& database) {
+    SQLite::Transaction transaction(database);
+    if (read_phase(database, plan) != Phase::kBooking) fail("ledger: only an intent can be removed");
+    for (const char* text : {"DELETE FROM segments WHERE plan = ?", "DELETE FROM plans WHERE id = ?"}) {
+      SQLite::Statement statement(database, text);
+      statement.bind(1, plan);
+      statement.exec();
+    }
+    transaction.commit();
+  });
+}
+
+void Ledger::set_phase(std::int64_t plan, Phase phase, const std::string& reason, bool force) {
+  guarded([&](SQLite::Database& database) {
+    SQLite::Transaction transaction(database);
+    const Phase from = read_phase(database, plan);
+    if (!may_follow(from, phase))
+      fail("ledger: a plan that is {} cannot become {}", to_string(from), to_string(phase));
+    SQLite::Statement statement(database, "UPDATE plans SET phase = ?, reason = ?, force = ? WHERE id = ?");
+    statement.bind(1, std::string(to_string(phase)));
+    statement.bind(2, reason);
+    statement.bind(3, force ? 1 : 0);
+    statement.bind(4, plan);
+    statement.exec();
+    transaction.commit();
+  });
+}
+
+void Ledger::set_segment(std::int64_t plan, std::size_t k, const Segment& segment) {
+  guarded([&](SQLite::Database& database) { write_segment(database, plan, k, segment); });
+}
+
+std::vector<Plan> Ledger::plans_since(sys_seconds since) const {
+  return guarded([&](SQLite::Database& database) {
+    SQLite::Statement query(
+        database,
+        std::string(kPlanColumns) + "WHERE id IN (SELECT plan FROM segments WHERE end >= ?) ORDER BY id");
+    query.bind(1, static_cast<std::int64_t>(since.time_since_epoch().count()));
+    std::vector<Plan> plans;
+    while (query.executeStep()) plans.push_back(read_plan(database, query));
+    return plans;
+  });
+}
+
+std::optional<Plan> Ledger::find_plan(const std::string& name) const {
+  return guarded([&](SQLite::Database& database) -> std::optional<Plan> {
+    SQLite::Statement query(database, std::string(kPlanColumns) + "WHERE name = ? ORDER BY id DESC LIMIT 1");
+    query.bind(1, name);
+    if (!query.executeStep()) return std::nullopt;
+    return read_plan(database, query);
+  });
+}
+
+void Ledger::add_event(const JobEvent& event) {
+  guarded([&](SQLite::Database& database) {
+    SQLite::Statement statement(database,
+                                "INSERT INTO events (t, job, event, node, detail) VALUES (?, ?, ?, ?, ?)");
+    statement.bind(1, event.t);
+    statement.bind(2, static_cast<std::int64_t>(event.job));
+    statement.bind(3, event.event);
+    statement.bind(4, event.node);
+    statement.bind(5, event.detail);
+    statement.exec();
+  });
+}
+
+std::vector<JobEvent> Ledger::events(std::uint32_t job) const {
+  return guarded([&](SQLite::Database& database) {
+    SQLite::Statement query(database, "SELECT t, event, node, detail FROM events WHERE job = ? ORDER BY id");
+    query.bind(1, static_cast<std::int64_t>(job));
+    std::vector<JobEvent> events;
+    while (query.executeStep()) {
+      events.push_back({query.getColumn(0).getDouble(), job, query.getColumn(1).getString(),
+                        query.getColumn(2).getString(), query.getColumn(3).getString()});
+    }
+    return events;
+  });
+}
+
+std::optional<std::int64_t> Ledger::add_recovery(const Recovery& recovery) {
+  return guarded([&](SQLite::Database& database) -> std::optional<std::int64_t> {
+    SQLite::Statement statement(
+        database,
+        "INSERT OR IGNORE INTO recoveries (job, restart, node, step, noticed) VALUES (?, ?, ?, ?, ?)");
+    statement.bind(1, static_cast<std::int64_t>(recovery.job));
+    statement.bind(2, static_cast<std::int64_t>(recovery.restart));
+    statement.bind(3, recovery.node);
+    statement.bind(4, std::string(to_string(recovery.step)));
+    statement.bind(5, recovery.noticed);
+    if (statement.exec() == 0) return std::nullopt;
+    return database.getLastInsertRowid();
+  });
+}
+
+void Ledger::set_step(std::int64_t recovery, Recovery::Step step) {
+  guarded([&](SQLite::Database& database) {
+    SQLite::Statement statement(database, "UPDATE recoveries SET step = ? WHERE id = ?");
+    statement.bind(1, std::string(to_string(step)));
+    statement.bind(2, recovery);
+    statement.exec();
+  });
+}
+
+std::vector<Recovery> Ledger::open_recoveries() const {
+  return guarded([&](SQLite::Database& database) {
+    SQLite::Statement query(
+        database,
+        "SELECT id, job, restart, node, step, noticed FROM recoveries WHERE step <> 'done' ORDER BY id");
+    std::vector<Recovery> open;
+    while (query.executeStep()) {
+      open.push_back(
+          {query.getColumn(0).getInt64(), static_cast<std::uint32_t>(query.getColumn(1).getInt64()),
+           static_cast<std::uint32_t>(query.getColumn(2).getInt64()), query.getColumn(3).getString(),
+           parse_step(query.getColumn(4).getString()), query.getColumn(5).getDouble()});
+    }
+    return open;
+  });
+}
+
+bool Ledger::has_recovery(std::uint32_t job, std::uint32_t restart) const {
+  return guarded([&](SQLite::Database& database) {
+    SQLite::Statement query(database, "SELECT 1 FROM recoveries WHERE job = ? AND restart = ? LIMIT 1");
+    query.bind(1, static_cast<std::int64_t>(job));
+    query.bind(2, static_cast<std::int64_t>(restart));
+    return query.executeStep();
+  });
+}
+
+}  // namespace stint::reservations

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ledger: what was promised and what was done, in one SQLite file that survives kill -9 at any point.
+// Whatever stintd is about to do in Slurm is written here first. Each call is one transaction. Safe from
+// several threads; one process at a time (the service holds a lock file beside it).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "reservations/plan.h"
+
+namespace SQLite {
+class Database;
+}
+
+namespace stint::reservations {
+
+// Something that happened to a job of a plan.
+struct JobEvent {
+  double t = 0;  // seconds since the epoch
+  std::uint32_t job = 0;
+  std::string event;   // node_failed, node_down, requeued, excluded, eligible, started, node_swapped, gone
+  std::string node;    // may be empty
+  std::string detail;  // may be empty
+};
+
+// A fast requeue on its way. The row is written before the first change in Slurm and closed after the last.
+//
+//   down ──> requeue ──> hold ──> start ──> done
+struct Recovery {
+  enum class Step { kDown, kRequeue, kHold, kStart, kDone };
+
+  std::int64_t id = 0;
+  std::uint32_t job = 0;
+  std::uint32_t restart = 0;  // the job's restart count when the failure was noticed
+  std::string node;           // empty: the job was requeued by somebody else
+  Step step = Step::kDown;
+  double noticed = 0;  // seconds since the epoch
+};
+
+std::string_view to_string(Recovery::Step step);
+
+class Ledger {
+ public:
+  // Opens or makes the file. Throws Error that names it: not writable, not a ledger, made by a newer version.
+  explicit Ledger(const std::string& path);
+  ~Ledger();
+  Ledger(const Ledger&) = delete;
+  Ledger& operator=(const Ledger&) = delete;
+
+  // Writes the plan as an intent (Phase::kBooking) and returns its id.
+  std::int64_t add_plan(const Plan& plan);
+  // Removes an intent that came to nothing.
+  void drop_plan(std::int64_t plan);
+  // Throws Error where may_follow() forbids it; then nothing has changed.
+  void set_phase(std::int64_t plan, Phase phase, const std::string& reason = {}, bool force = false);
+  void set_segment(std::int64_t plan, std::size_t k, const Segment& segment);
+  // Plans that end at `since` or later, oldest first.
+  std::vector<Plan> plans_since(std::chrono::sys_seconds since) const;
+  // The newest plan of that name.
+  std::optional<Plan> find_plan(const std::string& name) const;
+
+  void add_event(const JobEvent& event);
+  std::vector<JobEvent> events(std::uint32_t job) const;  // oldest first
+
+  // Returns the id; none when this job, restart and node already has a row, open or done.
+  std::optional<std::int64_t> add_recovery(const Recovery& recovery);
+  void set_step(std::int64_t recovery, Recovery::Step step);
+  std::vector<Recovery> open_recoveries() const;
+  bool has_recovery(std::uint32_t job, std::uint32_t restart) const;
+
+ private:
+  template <typename Work>
+  auto guarded(Work work) const;
+  void prepare_schema();
+
+  std::string path_;
+  mutable std::mutex mutex_;
+  std::unique_ptr<SQLite::Database> database_;
+};
+
+}  // namespace stint::reservations

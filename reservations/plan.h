@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plan and its life. Pure values: the ledger keeps them, the book works on them, the service shows them.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/plan_table.h"
+#include "reservations/money.h"
+
+namespace stint::reservations {
+
+// What the ledger remembers. Everything that depends on the clock is PlanState.
+//
+//   booking ──> booked ──> cancelling ──> cancelled
+//      └───────────┴──> failed
+enum class Phase { kBooking, kBooked, kCancelling, kCancelled, kFailed };
+
+// What people see.
+enum class PlanState { kBooking, kScheduled, kActive, kExpired, kFailed, kCancelled };
+
+std::string_view to_string(Phase phase);
+std::string_view to_string(PlanState state);
+Phase parse_phase(std::string_view text);  // throws Error
+// Whether the ledger may move a plan from one phase to another (a plan may always stay).
+bool may_follow(Phase from, Phase to);
+
+struct Segment {
+  std::string reservation;
+  std::chrono::sys_seconds start{};
+  std::chrono::sys_seconds end{};
+  std::vector<std::string> nodes;
+};
+
+struct Plan {
+  std::int64_t id = 0;  // of the ledger; names may be used again once a plan is over
+  std::string name;
+  Phase phase = Phase::kBooking;
+  bool force = false;  // cancelling: end its jobs
+  std::string reason;  // why it failed
+  std::uint32_t owner_uid = 0;
+  std::string owner;
+  std::vector<std::string> users;
+  std::vector<std::uint32_t> uids;  // of users, in the same order
+  std::string partition;
+  int nodes = 0;
+  int spares = 0;
+  Price price;
+  int switches = 0;  // leaf switches at booking
+  std::chrono::sys_seconds created{};
+  std::vector<Segment> segments;
+
+  PlanState state_at(std::chrono::sys_seconds now) const;
+  // Neither expired, failed nor cancelled: its name is taken and its reservations must exist.
+  bool live_at(std::chrono::sys_seconds now) const;
+};
+
+// What `stint plan create` asks for, as it comes over HTTP.
+struct PlanRequest {
+  std::string name;
+  int nodes = 0;
+  int spares = 0;
+  std::optional<std::chrono::sys_seconds> start;  // none: now
+  std::chrono::seconds duration{};
+  std::string partition;           // empty: Slurm's default partition
+  std::vector<std::string> users;  // empty: the requesting user
+  bool quote = false;              // say nodes and price, book nothing
+
+  // Throws Error that names the field: wrong type, missing, out of range, unknown field.
+  static PlanRequest parse(const nlohmann::json& body);
+};
+
+// Nodes whose state keeps them out of a plan are `lost`; only those of live plans are asked for.
+nlohmann::json to_json(const Plan& plan, std::chrono::sys_seconds now, const std::vector<std::string>& lost);
+PlanRow to_table_row(const Plan& plan, std::chrono::sys_seconds now);
+
+}  // namespace stint::reservations

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/settings.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace stint::reservations {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr int kMaxNodes = 65'536;
+constexpr int kMaxThreads = 256;
+
+void set_listen(Settings& settings, const std::string& address) {
+  const auto colon = address.rfind(':');
+  if (colon == std::string::npos || colon == 0) fail("'{}' is no host:port", address);
+  settings.listen_host = address.substr(0, colon);
+  if (settings.listen_host.front() == '[' && settings.listen_host.back() == ']') {
+    settings.listen_host = settings.listen_host.substr(1, settings.listen_host.size() - 2);
+  }
+  settings.listen_port =
+      static_cast<int>(parse_integer(std::string_view(address).substr(colon + 1), 1, 65'535));
+}
+
+std::vector<std::string> names_in(std::string_view text) {
+  auto names = split(text, ',');
+  for (const auto& name : names) {
+    if (name.empty()) fail("'{}' has an empty name; write a,b,c", text);
+  }
+  return names;
+}
+
+void set_book(Policy& policy, std::string_view text) {
+  if (text == "operators") {
+    policy.book = Policy::Book::kOperators;
+  } else if (text == "everyone") {
+    policy.book = Policy::Book::kEveryone;
+  } else if (text.starts_with("users:")) {
+    policy.book = Policy::Book::kUsers;
+    policy.users = names_in(text.substr(6));
+  } else {
+    fail("'{}' is none of operators, everyone, users:a,b", text);
+  }
+}
+
+std::string one_of(const std::string& text, const std::vector<std::string>& words) {
+  if (std::find(words.begin(), words.end(), text) == words.end())
+    fail("'{}' is none of {}", text, fmt::join(words, ", "));
+  return text;
+}
+
+std::string currency_of(const std::string& text) {
+  const bool plain =
+      !text.empty() && text.size() <= 8 &&
+      std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > ' ' && c < 0x7f; });
+  if (!plain) fail("'{}' is no currency; write 1 to 8 plain characters, e.g. EUR", text);
+  return text;
+}
+
+std::string absolute_path(const std::string& text) {
+  if (text.empty() || text.front() != '/') fail("'{}' must be an absolute path", text);
+  return text;
+}
+
+using Setter = std::function<void(Settings&, const std::string&)>;
+
+const std::map<std::string, Setter>& setters() {
+  static const std::map<std::string, Setter> kSetters{
+      {"stintd.listen", set_listen},
+      {"stintd.ledger", [](Settings& s, const std::string& v) { s.ledger = absolute_path(v); }},
+      {"stintd.log_level",
+       [](Settings& s, const std::string& v) {
+         s.log_level = one_of(v, {"trace", "debug", "info", "warn", "error"});
+       }},
+      {"stintd.probe_interval",
+       [](Settings& s, const std::string& v) {
+         s.probe_interval = parse_short_time(v, milliseconds{100}, milliseconds{60'000});
+       }},
+      {"stintd.probe_timeout",
+       [](Settings& s, const std::string& v) {
+         s.probe_timeout = parse_short_time(v, milliseconds{100}, milliseconds{30'000});
+       }},
+      {"stintd.probes_needed",
+       [](Settings& s, const std::string& v) {
+         s.probes_needed = static_cast<int>(parse_integer(v, 2, 100));
+       }},
+      {"stintd.threads",
+       [](Settings& s, const std::string& v) {
+         s.threads = static_cast<int>(parse_integer(v, 1, kMaxThreads));
+       }},
+      {"policy.book", [](Settings& s, const std::string& v) { set_book(s.policy, v); }},
+      {"policy.max_nodes",
+       [](Settings& s, const std::string& v) {
+         s.policy.max_nodes = static_cast<int>(parse_integer(v, 0, kMaxNodes));
+       }},
+      {"policy.max_duration",
+       [](Settings& s, const std::string& v) { s.policy.max_duration = parse_duration(v); }},
+      {"policy.max_lead", [](Settings& s, const std::string& v) { s.policy.max_lead = parse_duration(v); }},
+      {"policy.allowed_partitions",
+       [](Settings& s, const std::string& v) { s.policy.allowed_partitions = names_in(v); }},
+      {"price.node_hour", [](Settings& s, const std::string& v) { s.node_hour = Rate::parse(v); }},
+      {"price.currency", [](Settings& s, const std::string& v) { s.currency = currency_of(v); }},
+  };
+  return kSetters;
+}
+
+}  // namespace
+
+milliseconds parse_short_time(std::string_view text, milliseconds min, milliseconds max) {
+  const std::string_view trimmed = trim(text);
+  double scale = 0;
+  std::string_view number = trimmed;
+  if (trimmed.ends_with("ms")) {
+    scale = 1;
+    number.remove_suffix(2);
+  } else if (trimmed.ends_with("s")) {
+    scale = 1000;
+    number.remove_suffix(1);
+  }
+  if (scale == 0) fail("'{}' is no time; write 500ms or 0.5s", text);
+  const double value = parse_real(number, 0, 1e9) * scale;
+  const milliseconds time{std::llround(value)};
+  if (time < min || time > max)
+    fail("'{}' is out of range; it lies between {}ms and {}ms", text, min.count(), max.count());
+  return time;
+}
+
+Settings read_settings(const Config& config) {
+  Settings settings;
+  set_listen(settings, config.address);
+  for (const auto& entry : config.file.entries()) {
+    const auto setter = setters().find(entry.section + "." + entry.key);
+    if (setter == setters().end()) continue;  // read by base or by another program
+    try {
+      setter->second(settings, entry.value);
+    } catch (const Error& error) {
+      fail("{}'{}': {}", config.file.where(entry), entry.key, error.what());
+    }
+  }
+  return settings;
+}
+
+}  // namespace stint::reservations

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// stintd's own part of stint.conf, checked before anything starts. Every message names file, line and key.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "base/config.h"
+#include "reservations/money.h"
+
+namespace stint::reservations {
+
+// [policy]: who may book, and how much.
+struct Policy {
+  enum class Book { kOperators, kEveryone, kUsers };
+
+  Book book = Book::kOperators;
+  std::vector<std::string> users;                          // of kUsers; operators may always book
+  int max_nodes = 0;                                       // of one plan, spares included; 0: no limit
+  std::chrono::seconds max_duration{};                     // 0: no limit
+  std::chrono::seconds max_lead = std::chrono::days{366};  // how far ahead a plan may start
+  std::vector<std::string> allowed_partitions;             // empty: all
+};
+
+struct Settings {
+  std::string listen_host;  // [stintd] listen, else the host of its address
+  int listen_port = 0;
+  std::string ledger = "/var/lib/stint/ledger.db";
+  std::string log_level = "info";
+  std::chrono::milliseconds probe_interval{500};
+  std::chrono::milliseconds probe_timeout{1000};
+  int probes_needed = 2;  // bad answers in a row of a dead node
+  int threads = 8;        // of the HTTP server
+  Policy policy;
+  Rate node_hour;
+  std::string currency = "EUR";
+};
+
+Settings read_settings(const Config& config);
+
+// "500ms", "0.5s", "2s"; throws Error that names the text.
+std::chrono::milliseconds parse_short_time(std::string_view text, std::chrono::milliseconds min,
+                                           std::chrono::milliseconds max);
+
+}  // namespace stint::reservations

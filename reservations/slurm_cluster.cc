@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/slurm_cluster.h"
+
+#include <signal.h>
+#include <slurm/slurm.h>
+#include <slurm/slurm_errno.h>
+#include <slurm/slurmdb.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string_view>
+
+#include "reservations/users.h"
+
+namespace stint::reservations {
+namespace {
+
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+
+template <auto Free>
+struct Freer {
+  template <typename T>
+  void operator()(T* message) const {
+    Free(message);
+  }
+};
+template <typename T, auto Free>
+using Owned = std::unique_ptr<T, Freer<Free>>;
+
+using NodeMessage = Owned<node_info_msg_t, slurm_free_node_info_msg>;
+using JobMessage = Owned<job_info_msg_t, slurm_free_job_info_msg>;
+using ReservationMessage = Owned<reserve_info_msg_t, slurm_free_reservation_info_msg>;
+using PartitionMessage = Owned<partition_info_msg_t, slurm_free_partition_info_msg>;
+using TopologyMessage = Owned<topo_info_response_msg_t, slurm_free_topo_info_msg>;
+using ConfMessage = Owned<slurm_conf_t, slurm_free_ctl_conf>;
+
+ClusterError::Code code_of(int number) {
+  using Code = ClusterError::Code;
+  switch (number) {
+    case ESLURM_NODES_BUSY:
+    case ESLURM_RESERVATION_BUSY:
+    case ESLURM_TRANSITION_STATE_NO_UPDATE:
+    case ESLURM_JOB_SETTING_DB_INX:
+    case ESLURM_RESERVATION_OVERLAP:
+    case ESLURM_JOB_PENDING:
+    case EAGAIN:
+      return Code::kBusy;
+    case ESLURM_INVALID_JOB_ID:
+    case ESLURM_INVALID_NODE_NAME:
+    case ESLURM_RESERVATION_INVALID:
+      return Code::kMissing;
+    case ESLURM_RESERVATION_NAME_DUP:
+      return Code::kExists;
+    case ESLURM_IN_STANDBY_MODE:
+    case ESLURM_IN_STANDBY_USE_BACKUP:
+    case ECONNREFUSED:
+    case ECONNRESET:
+    case ETIMEDOUT:
+    case EPIPE:
+      return Code::kUnreachable;
+    default:
+      break;
+  }
+  const bool communication =
+      (number >= SLURM_UNEXPECTED_MSG_ERROR && number <= SLURM_COMMUNICATIONS_MISSING_SOCKET_ERROR) ||
+      (number >= SLURM_PROTOCOL_SOCKET_IMPL_ZERO_RECV_LENGTH &&
+       number <= SLURM_PROTOCOL_SOCKET_ZERO_BYTES_SENT);
+  return communication ? Code::kUnreachable : Code::kRefused;
+}
+
+// The one translation of Slurm's errors. `what` comes first: "node node3: …".
+[[noreturn]] void fail_slurm(const std::string& what, int number) {
+  throw ClusterError(code_of(number), fmt::format("{}: {}", what, slurm_strerror(number)));
+}
+
+void check(int result, const std::string& what) {
+  if (result != SLURM_SUCCESS) fail_slurm(what, result > 0 ? result : errno);
+}
+
+std::string text_of(const char* text) {
+  return text == nullptr ? std::string{} : std::string{text};
+}
+
+sys_seconds time_of(time_t time) {
+  return sys_seconds{seconds{time}};
+}
+
+std::vector<std::string> hosts_of(const char* list) {
+  std::vector<std::string> hosts;
+  if (list == nullptr || *list == '\0') return hosts;
+  hostlist_t parsed = slurm_hostlist_create(list);
+  if (parsed == nullptr) return hosts;
+  while (char* host = slurm_hostlist_shift(parsed)) {
+    hosts.emplace_back(host);
+    free(host);
+  }
+  slurm_hostlist_destroy(parsed);
+  return hosts;
+}
+
+std::vector<std::string> names_of(const char* list) {
+  std::vector<std::string> names;
+  std::string_view rest = list == nullptr ? "" : list;
+  while (!rest.empty()) {
+    const auto comma = rest.find(',');
+    if (comma != 0) names.emplace_back(rest.substr(0, comma));
+    rest = comma == std::string_view::npos ? std::string_view{} : rest.substr(comma + 1);
+  }
+  return names;
+}
+
+// Slurm's messages take char*, but do not write to it.
+std::string joined(const std::vector<std::string>& names) {
+  return fmt::format("{}", fmt::join(names, ","));
+}
+
+ClusterNode to_node(const node_info_t& info) {
+  constexpr std::uint32_t kService = NODE_STATE_POWERED_DOWN | NODE_STATE_POWERING_DOWN |
+                                     NODE_STATE_POWERING_UP | NODE_STATE_MAINT | NODE_STATE_REBOOT_REQUESTED |
+                                     NODE_STATE_REBOOT_ISSUED | NODE_STATE_INVALID_REG;
+  const std::uint32_t base = info.node_state & NODE_STATE_BASE;
+  ClusterNode node;
+  node.name = text_of(info.name);
+  node.address = info.node_addr == nullptr ? node.name : text_of(info.node_addr);
+  node.port = info.port;
+  node.down = base == NODE_STATE_DOWN;
+  node.drained = (info.node_state & (NODE_STATE_DRAIN | NODE_STATE_FAIL)) != 0;
+  node.silent = (info.node_state & NODE_STATE_NO_RESPOND) != 0 || base == NODE_STATE_UNKNOWN;
+  node.reserved_for_service = base == NODE_STATE_FUTURE || (info.node_state & kService) != 0;
+  node.idle = base == NODE_STATE_IDLE && (info.node_state & NODE_STATE_COMPLETING) == 0;
+  node.reason = text_of(info.reason);
+  return node;
+}
+
+JobState state_of(std::uint32_t state) {
+  if ((state & (JOB_COMPLETING | JOB_REQUEUE)) != 0) return JobState::kCompleting;
+  switch (state & JOB_STATE_BASE) {
+    case JOB_PENDING:
+      return JobState::kPending;
+    case JOB_RUNNING:
+    case JOB_SUSPENDED:
+      return JobState::kRunning;
+    default:
+      return JobState::kFinished;
+  }
+}
+
+ClusterJob to_job(const job_info_t& info) {
+  ClusterJob job;
+  job.id = info.job_id;
+  job.restart = info.restart_cnt;
+  job.uid = info.user_id;
+  job.state = state_of(info.job_state);
+  job.begin_time_hold = job.state == JobState::kPending && info.state_reason == WAIT_TIME;
+  job.requeue = info.requeue != 0;
+  job.nodes = hosts_of(info.nodes);
+  job.partition = text_of(info.partition);
+  job.reservation = text_of(info.resv_name);
+  job.admin_comment = text_of(info.admin_comment);
+  job.name = text_of(info.name);
+  job.excluded_nodes = hosts_of(info.exc_nodes);
+  job.queued = time_of(info.submit_time);
+  job.begin = time_of(info.eligible_time);
+  if (info.time_limit != INFINITE && info.end_time > 0) job.end = time_of(info.end_time);
+  return job;
+}
+
+ClusterReservation to_reservation(const reserve_info_t& info) {
+  return {text_of(info.name),       time_of(info.start_time), time_of(info.end_time),
+          hosts_of(info.node_list), names_of(info.users),     text_of(info.partition)};
+}
+
+struct SwitchTree {
+  std::map<std::string, std::string> parent;   // of a switch
+  std::map<std::string, std::string> leaf_of;  // of a node
+
+  std::vector<std::string> path(const std::string& node) const {
+    std::vector<std::string> names;
+    auto leaf = leaf_of.find(node);
+    if (leaf == leaf_of.end()) return names;
+    // the bound keeps a table that contradicts itself from going round for ever
+    for (std::string name = leaf->second; names.size() <= parent.size(); name = parent.at(name)) {
+      names.insert(names.begin(), name);
+      if (!parent.contains(name)) break;
+    }
+    return names;
+  }
+};
+
+// Asks slurmdbd; only where Slurm's accounting is kept there.
+bool accounting_operator(std::uint32_t uid) {
+  const std::string name = user_of_uid(uid);
+  std::uint16_t flags = 0;
+  void* connection = slurmdb_connection_get(&flags);
+  if (connection == nullptr) return false;
+  slurmdb_user_cond_t condition{};
+  slurmdb_assoc_cond_t associations{};
+  std::string writable = name;
+  associations.user_list = slurm_list_create(nullptr);
+  slurm_list_append(associations.user_list, writable.data());
+  condition.assoc_cond = &associations;
+  bool allowed = false;
+  if (List users = slurmdb_users_get(connection, &condition)) {
+    ListIterator each = slurm_list_iterator_create(users);
+    while (auto* user = static_cast<slurmdb_user_rec_t*>(slurm_list_next(each))) {
+      if (text_of(user->name) == name && user->admin_level >= SLURMDB_ADMIN_OPERATOR) allowed = true;
+    }
+    slurm_list_iterator_destroy(each);
+    slurm_list_destroy(users);
+  }
+  slurm_list_destroy(associations.user_list);
+  slurmdb_connection_close(&connection);
+  return allowed;
+}
+
+class SlurmCluster : public Cluster {
+ public:
+  SlurmCluster() { slurm_init(nullptr); }
+  ~SlurmCluster() override = default;
+  SlurmCluster(const SlurmCluster&) = delete;
+  SlurmCluster& operator=(const SlurmCluster&) = delete;
+
+  ClusterFacts facts() override {
+    slurm_conf_t* loaded = nullptr;
+    check(slurm_load_ctl_conf(0, &loaded), "slurmctld: configuration");
+    const ConfMessage conf(loaded);
+    const std::lock_guard lock(mutex_);
+    accounting_in_slurmdbd_ = text_of(conf->accounting_storage_type) == "accounting_storage/slurmdbd";
+    slurm_uid_ = conf->slurm_user_id;
+    return {text_of(conf->state_save_location), conf->slurm_user_id, text_of(conf->slurm_user_name)};
+  }
+
+  std::vector<ClusterNode> nodes() override {
+    node_info_msg_t* loaded = nullptr;
+    check(slurm_load_node(0, &loaded, SHOW_ALL), "slurmctld: nodes");
+    const NodeMessage message(loaded);
+    const auto partitions = load_partitions();
+    std::map<std::string, std::vector<std::string>> partitions_of;
+    for (std::uint32_t i = 0; i < partitions->record_count; ++i) {
+      const auto& partition = partitions->partition_array[i];
+      for (const auto& node : hosts_of(partition.nodes))
+        partitions_of[node].push_back(text_of(partition.name));
+    }
+    std::vector<ClusterNode> nodes;
+    for (std::uint32_t i = 0; i < message->record_count; ++i) {
+      const auto& info = message->node_array[i];
+      if (info.name == nullptr) continue;  // an unused slot of the table
+      nodes.push_back(to_node(info));
+      nodes.back().partitions = partitions_of[nodes.back().name];
+    }
+    return nodes;
+  }
+
+  std::vector<ClusterPartition> partitions() override {
+    const auto message = load_partitions();
+    std::vector<ClusterPartition> partitions;
+    for (std::uint32_t i = 0; i < message->record_count; ++i) {
+      const auto& info = message->partition_array[i];
+      partitions.push_back({text_of(info.name), (info.flags & PART_FLAG_DEFAULT) != 0});
+    }
+    return partitions;
+  }
+
+  ClusterTopology topology() override {
+    topo_info_response_msg_t* loaded = nullptr;
+    check(slurm_load_topo(&loaded), "slurmctld: topology");
+    const TopologyMessage message(loaded);
+    SwitchTree tree;
+    for (std::uint32_t i = 0; i < message->record_count; ++i) {
+      const auto& info = message->topo_array[i];
+      const std::string name = text_of(info.name);
+      for (const auto& child : hosts_of(info.switches)) tree.parent[child] = name;
+      if (info.level != 0) continue;
+      for (const auto& node : hosts_of(info.nodes)) tree.leaf_of[node] = name;
+    }
+    ClusterTopology topology;
+    for (const auto& [node, leaf] : tree.leaf_of) topology.places.push_back({node, tree.path(node)});
+    return topology;
+  }
+
+  std::vector<ClusterJob> jobs() override {
+    const std::lock_guard lock(mutex_);
+    job_info_msg_t* loaded = nullptr;
+    const time_t known = jobs_message_ ? jobs_message_->last_update : 0;
+    if (slurm_load_jobs(known, &loaded, SHOW_ALL | SHOW_DETAIL) == SLURM_SUCCESS) {
+      jobs_message_.reset(loaded);
+    } else if (errno != SLURM_NO_CHANGE_IN_DATA) {
+      fail_slurm("slurmctld: jobs", errno);
+    }
+    std::vector<ClusterJob> jobs;
+    for (std::uint32_t i = 0; i < jobs_message_->record_count; ++i) {
+      auto job = to_job(jobs_message_->job_array[i]);
+      if (job.state != JobState::kFinished) jobs.push_back(std::move(job));
+    }
+    return jobs;
+  }
+
+  std::optional<ClusterJob> job(std::uint32_t id) override {
+    job_info_msg_t* loaded = nullptr;
+    if (slurm_load_job(&loaded, id, SHOW_ALL | SHOW_DETAIL) != SLURM_SUCCESS) {
+      if (errno == ESLURM_INVALID_JOB_ID) return std::nullopt;
+      fail_slurm(fmt::format("job {}", id), errno);
+    }
+    const JobMessage message(loaded);
+    for (std::uint32_t i = 0; i < message->record_count; ++i) {
+      if (message->job_array[i].job_id == id) return to_job(message->job_array[i]);
+    }
+    return std::nullopt;
+  }
+
+  std::vector<ClusterReservation> reservations() override {
+    reserve_info_msg_t* loaded = nullptr;
+    check(slurm_load_reservations(0, &loaded), "slurmctld: reservations");
+    const ReservationMessage message(loaded);
+    std::vector<ClusterReservation> reservations;
+    for (std::uint32_t i = 0; i < message->record_count; ++i) {
+      reservations.push_back(to_reservation(message->reservation_array[i]));
+    }
+    return reservations;
+  }
+
+  bool is_operator(std::uint32_t uid) override {
+    if (uid == 0) return true;
+    bool ask_slurmdbd = false;
+    {
+      const std::lock_guard lock(mutex_);
+      if (slurm_uid_ == uid) return true;
+      ask_slurmdbd = accounting_in_slurmdbd_;
+    }
+    return ask_slurmdbd && accounting_operator(uid);
+  }
+
+  void create_reservation(const ClusterReservation& wanted) override {
+    resv_desc_msg_t message;
+    slurm_init_resv_desc_msg(&message);
+    std::string name = wanted.name;
+    std::string nodes = joined(wanted.nodes);
+    std::string users = joined(wanted.users);
+    std::string partition = wanted.partition;
+    message.name = name.data();
+    message.start_time = wanted.start.time_since_epoch().count();
+    message.end_time = wanted.end.time_since_epoch().count();
+    message.node_list = nodes.data();
+    message.users = users.data();
+    if (!partition.empty()) message.partition = partition.data();
+    char* made = slurm_create_reservation(&message);
+    if (made == nullptr) fail_slurm("reservation " + wanted.name, errno);
+#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 11, 0)
+    slurm_xfree(reinterpret_cast<void**>(&made));
+#else
+    free(made);
+#endif
+    refuse_shortfall(wanted);
+  }
+
+  void set_reservation_nodes(const std::string& name, const std::vector<std::string>& nodes) override {
+    resv_desc_msg_t message;
+    slurm_init_resv_desc_msg(&message);
+    std::string reservation = name;
+    std::string list = joined(nodes);
+    message.name = reservation.data();
+    message.node_list = list.data();
+    check(slurm_update_reservation(&message), "reservation " + name);
+  }
+
+  void delete_reservation(const std::string& name) override {
+    std::string reservation = name;
+    reservation_name_msg_t message{};
+    message.name = reservation.data();
+    check(slurm_delete_reservation(&message), "reservation " + name);
+  }
+
+  void set_node_down(const std::string& node, const std::string& reason) override {
+    set_node_state(node, NODE_STATE_DRAIN, reason);
+    set_node_state(node, NODE_STATE_DOWN, reason);
+  }
+
+  void requeue_job(std::uint32_t id) override {
+    check(slurm_requeue(id, 0), fmt::format("job {}", id));
+  }
+
+  void cancel_job(std::uint32_t id) override {
+    check(slurm_kill_job(id, SIGKILL, 0), fmt::format("job {}", id));
+  }
+
+  void set_job_excluded_nodes(std::uint32_t id, const std::vector<std::string>& nodes) override {
+    std::string list = joined(nodes);
+    update_job(id, [&](job_desc_msg_t& message) { message.exc_nodes = list.data(); });
+  }
+
+  void set_job_begin(std::uint32_t id, sys_seconds begin) override {
+    update_job(id, [&](job_desc_msg_t& message) { message.begin_time = begin.time_since_epoch().count(); });
+  }
+
+ private:
+  PartitionMessage load_partitions() {
+    partition_info_msg_t* loaded = nullptr;
+    check(slurm_load_partitions(0, &loaded, SHOW_ALL), "slurmctld: partitions");
+    return PartitionMessage(loaded);
+  }
+
+  // Slurm may answer a create with success and give fewer nodes than were asked for.
+  void refuse_shortfall(const ClusterReservation& wanted) {
+    for (auto& made : reservations()) {
+      if (made.name != wanted.name) continue;
+      auto expected = wanted.nodes;
+      std::sort(expected.begin(), expected.end());
+      std::sort(made.nodes.begin(), made.nodes.end());
+      if (made.nodes == expected) return;
+      delete_reservation(wanted.name);
+      throw ClusterError(ClusterError::Code::kRefused,
+                         fmt::format("reservation {}: Slurm gave {} of {} nodes ({}); try again", wanted.name,
+                                     made.nodes.size(), expected.size(), joined(made.nodes)));
+    }
+    throw ClusterError(ClusterError::Code::kRefused,
+                       fmt::format("reservation {}: Slurm accepted it but does not list it", wanted.name));
+  }
+
+  static void set_node_state(const std::string& node, std::uint32_t state, const std::string& reason) {
+    update_node_msg_t message;
+    slurm_init_update_node_msg(&message);
+    std::string name = node;
+    std::string why = reason;
+    message.node_names = name.data();
+    message.node_state = state;
+    message.reason = why.data();
+    message.reason_uid = getuid();
+    check(slurm_update_node(&message), "node " + node);
+  }
+
+  template <typename Change>
+  static void update_job(std::uint32_t id, Change change) {
+    job_desc_msg_t message;
+    slurm_init_job_desc_msg(&message);
+    message.job_id = id;
+    change(message);
+    check(slurm_update_job(&message), fmt::format("job {}", id));
+  }
+
+  std::mutex mutex_;
+  JobMessage jobs_message_;
+  bool accounting_in_slurmdbd_ = false;
+  std::optional<std::uint32_t> slurm_uid_;
+};
+
+}  // namespace
+
+std::unique_ptr<Cluster> connect_slurm() {
+  return std::make_unique<SlurmCluster>();
+}
+
+}  // namespace stint::reservations

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Slurm adapter: the only file of this room that includes slurm.h. Tables are kept and asked for by their
+// time of change, so that a poll costs little. Safe from several threads.
+#pragma once
+
+#include <memory>
+
+#include "reservations/cluster.h"
+
+namespace stint::reservations {
+
+// Reads slurm.conf ($SLURM_CONF, else Slurm's default). libslurm ends the program by itself when that file is
+// missing or wrong.
+std::unique_ptr<Cluster> connect_slurm();
+
+}  // namespace stint::reservations

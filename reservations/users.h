@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// User names and uids, as this machine knows them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace stint::reservations {
+
+std::optional<std::uint32_t> uid_of_user(const std::string& name);
+std::string user_of_uid(std::uint32_t uid);  // the number as text when it has no name
+
+}  // namespace stint::reservations
