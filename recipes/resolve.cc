@@ -224,7 +224,7 @@ Recipe fill(const Settings& settings, const std::string& name, bool allow_missin
         fail("{}: {} is not given; add ,{}=VALUE to {}", name, key.full_name(), key.full_name(), kOptionName);
     } else if (key.info.required) {
       fail("{}: {} is missing; set '{}' in [{}]", name, key.full_name(), key.info.key, key.info.section);
-    } else if (key.full_name() != "recipe.name" && key.full_name() != "recipe.description") {
+    } else {
       set_value(key, {key.info.default_value, "default"}, recipe);
       origins[key.full_name()] = "default";
     }
