@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent: one on each node of a step. Meets the others through files, starts this node's workers, gives
+// them their view, and from then on watches: its workers through pidfds, the other agents through heartbeats.
+// It decides how this node's part of the attempt ends; who starts the next attempt is not its business.
+//
+// How an attempt ends: all workers finished -> 0; asked to stop -> 75; a worker says the recipe cannot work
+// -> 93; a worker died -> 1, and the others follow; an agent fell silent -> stintd is asked: node down ->
+// wait for Slurm's SIGTERM; healthy or not known -> 1.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/run_directory.h"
+#include "recipes/recipe.h"
+#include "trainer/agent/event_loop.h"
+#include "trainer/agent/failure_report.h"
+#include "trainer/agent/peers.h"
+#include "trainer/agent/placement.h"
+#include "trainer/agent/recorder.h"
+#include "trainer/agent/rendezvous.h"
+#include "trainer/agent/setup.h"
+#include "trainer/agent/view.h"
+#include "trainer/agent/worker_process.h"
+
+namespace stint::agent {
+
+// How an agent's part of an attempt ended: kind "outcome" of the rendezvous.
+struct Outcome {
+  int exit_code = 0;
+  std::string why;
+  std::vector<std::string> missing;  // nodes whose agents never came
+};
+nlohmann::json to_json(const Outcome& outcome);
+std::optional<Outcome> parse_outcome(const nlohmann::json& json);
+
+class Agent {
+ public:
+  Agent(Setup setup, recipes::Recipe recipe, RunDirectory run, std::filesystem::path worker_program);
+  ~Agent();
+
+  // To the end of the attempt; returns the exit code. SIGUSR1 must be blocked (it asks to stop). Throws Error
+  // when the agent itself cannot work; the others have been told then.
+  int run();
+
+  // Kills the workers and leaves this process at once: Slurm's requeue waits for it. Async-signal-safe.
+  [[noreturn]] static void die() noexcept;
+
+  // Whether this agent keeps the run's log; known once there is a view.
+  bool hosts_rank_zero() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  enum class Phase { kGathering, kConnecting, kTraining, kJudging };
+  struct Worker;
+
+  void prepare();
+  void advance();
+  std::chrono::milliseconds pace() const;
+
+  // The start.
+  void gather();
+  void meet_peers();
+  void start_workers();
+  WorkerCommand command_for(const Placement& placement, int local) const;
+  void connect();
+  void send_view();
+  void miss(const std::vector<std::string>& nodes);
+
+  // Workers.
+  void drain(Worker& worker);
+  void take_message(Worker& worker, const nlohmann::json& message);
+  void worker_ended(Worker& worker);
+  void worker_failed(Worker& worker, int status);
+  void all_workers_ended();
+  void kill_workers();
+
+  // Peers.
+  void watch_peers();
+  void peer_left(std::size_t node, int exit_code);
+  void peers_silent(const std::vector<std::size_t>& nodes);
+  void judge_missing(std::vector<std::size_t> nodes, std::string why, int fallback);
+  void judge();
+  bool first_survivor() const;
+  void take_verdict();
+
+  // Ends.
+  void stop(const std::string& why);
+  void end(int exit_code, const std::string& why);
+  int leave();
+
+  std::string node_name(std::size_t node) const { return setup_.nodes[node]; }
+
+  Setup setup_;
+  recipes::Recipe recipe_;
+  RunDirectory run_;
+  std::filesystem::path worker_program_;
+  Clock::time_point began_ = Clock::now();
+
+  EventLoop loop_;
+  BeatSocket socket_;
+  Rendezvous rendezvous_;
+  FailureReporter reporter_;
+  int signals_ = -1;
+
+  Phase phase_ = Phase::kGathering;
+  std::vector<Identity> identities_;
+  std::vector<topology::Core> cores_;
+  std::vector<std::size_t> order_;
+  std::optional<Peers> peers_;
+  std::optional<View> view_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::optional<Recorder> recorder_;
+  bool published_workers_ = false;
+  bool stopping_ = false;
+
+  struct Judging {
+    std::vector<std::size_t> nodes;     // lost or missing
+    std::vector<std::size_t> reported;  // of them
+    std::string why;
+    int fallback = 1;
+    Clock::time_point deadline;
+    bool down = false;  // stintd says so: Slurm's SIGTERM must come before the deadline
+  };
+  Judging judging_;
+  std::optional<Clock::time_point> suspicion_;  // a worker accuses a peer; its agent should show by then
+  std::string suspicion_why_;
+  std::optional<Outcome> outcome_;
+};
+
+}  // namespace stint::agent

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/agent/restart_policy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/contract.h"
+
+namespace stint::agent {
+namespace {
+
+const Outcome* find_outcome(const AttemptEnd& end, int exit_code) {
+  const auto found = std::find_if(end.outcomes.begin(), end.outcomes.end(),
+                                  [&](const Outcome& outcome) { return outcome.exit_code == exit_code; });
+  return found == end.outcomes.end() ? nullptr : &*found;
+}
+
+// The first cause, not an echo of it ("the agent of … left").
+const Outcome* find_cause(const AttemptEnd& end) {
+  const Outcome* cause = nullptr;
+  for (const Outcome& outcome : end.outcomes) {
+    if (outcome.exit_code == contract::kExitFinished) continue;
+    if (cause == nullptr || cause->why.starts_with("the agent of ")) cause = &outcome;
+  }
+  return cause;
+}
+
+std::string why_of(const Outcome* outcome, const std::string& fallback) {
+  return outcome == nullptr ? fallback : outcome->why;
+}
+
+}  // namespace
+
+Decision RestartPolicy::decide(const AttemptEnd& end) {
+  if (end.finished) return {Next::kFinished, "finished", true};
+  const Outcome* fatal = find_outcome(end, contract::kExitDoNotRequeue);
+  if (fatal != nullptr || end.exit_code == contract::kExitDoNotRequeue) {
+    return {Next::kGiveUp, why_of(fatal, "the run cannot go on; see the messages above"), true};
+  }
+  const Outcome* requeue = find_outcome(end, contract::kExitRequeue);
+  if (requeue != nullptr || end.exit_code == contract::kExitRequeue) {
+    return {Next::kRequeue, why_of(requeue, "stopped on purpose"), true};
+  }
+  const Outcome* cause = find_cause(end);
+  const std::string why = why_of(cause, fmt::format("the step ended with {}", describe_exit(end.exit_code)));
+  if (end.checkpoint > checkpoint_) restarts_ = 0;
+  checkpoint_ = std::max(checkpoint_, end.checkpoint);
+  if (restarts_ >= max_restarts_) {
+    return {Next::kGiveUp,
+            fmt::format("{}; {} restarts without a new checkpoint, resilience.max_restarts allows no more",
+                        why, restarts_),
+            true};
+  }
+  ++restarts_;
+  return {Next::kRestart, why, cause != nullptr};
+}
+
+}  // namespace stint::agent

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/agent/supervisor.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <set>
+#include <system_error>
+
+#include "base/contract.h"
+#include "base/error.h"
+#include "base/ini.h"
+#include "base/process.h"
+#include "base/run_report.h"
+
+namespace stint::agent {
+namespace {
+
+using std::chrono::milliseconds;
+
+// A step that nobody explains may mean that Slurm is about to end the job: give its SIGTERM time to come.
+constexpr milliseconds kUnexplainedPause{2000};
+// scontrol requeue has been accepted: the SIGTERM that must follow.
+constexpr std::chrono::seconds kRequeueWait{60};
+constexpr std::chrono::seconds kScontrolTimeout{30};
+
+void say(const std::string& text) {
+  std::puts(("stint-train: " + text).c_str());
+  std::fflush(stdout);
+}
+
+std::filesystem::path attempt_folder(const RunRequest& request, int attempt) {
+  return request.run.rendezvous() / fmt::format("{}.{}.{}", request.job, request.restart, attempt);
+}
+
+// "<job>.<restart>.<attempt>"; a local job's name may hold dots.
+std::string job_of_folder(const std::string& name) {
+  const auto attempt = name.rfind('.');
+  if (attempt == std::string::npos || attempt == 0) return {};
+  const auto restart = name.rfind('.', attempt - 1);
+  return restart == std::string::npos ? std::string() : name.substr(0, restart);
+}
+
+std::vector<Outcome> read_outcomes(const std::filesystem::path& folder) {
+  std::vector<Outcome> outcomes;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    if (!at->path().filename().string().starts_with("outcome-") || at->path().extension() != ".json")
+      continue;
+    try {
+      const auto json = nlohmann::json::parse(read_file(at->path(), 1 << 20), nullptr, false);
+      if (auto outcome = parse_outcome(json)) outcomes.push_back(std::move(*outcome));
+    } catch (const Error&) {
+      // An unreadable outcome is as good as none.
+    }
+  }
+  return outcomes;
+}
+
+std::int64_t newest_checkpoint(const RunLog& log) {
+  std::int64_t newest = -1;
+  for (const auto& event : log.events) {
+    if (event.value("event", "") != "checkpoint" || !event.contains("step")) continue;
+    if (event["step"].is_number()) newest = std::max(newest, event["step"].get<std::int64_t>());
+  }
+  return newest;
+}
+
+// Starts of this job that brought no checkpoint, over its requeues too.
+std::int64_t starts_without_checkpoint(const RunLog& log, const std::string& job) {
+  std::int64_t starts = 0;
+  for (const auto& event : log.events) {
+    const std::string name = event.value("event", "");
+    if (name == "checkpoint") starts = 0;
+    if (name == "start" && event.contains("job") && event["job"] == job) ++starts;
+  }
+  return starts;
+}
+
+AttemptEnd read_attempt(const RunRequest& request, int attempt, int exit_code) {
+  const RunLog log = read_log(request.run);
+  return {exit_code, read_outcomes(attempt_folder(request, attempt)), run_is_finished(log, request.recipe),
+          newest_checkpoint(log)};
+}
+
+std::vector<ChildCommand> with_variables(std::vector<ChildCommand> commands, const RunRequest& request,
+                                         int attempt) {
+  for (ChildCommand& command : commands) {
+    command.environment.emplace_back(kRoleEnv, "agent");
+    command.environment.emplace_back(kAttemptEnv, std::to_string(attempt));
+    command.environment.emplace_back(kRunEnv, request.run.root);
+  }
+  return commands;
+}
+
+void check_only_user(const RunRequest& request) {
+  const std::string other = other_user_of(request.run, request.job, slurm_job_is_alive);
+  if (other.empty()) return;
+  fail("{}: job {} trains in it; choose another directory: --recipe=…,run.directory=PATH",
+       request.run.root.string(), other);
+}
+
+int finish(const RunRequest& request) {
+  std::error_code ignored;
+  std::filesystem::remove_all(request.run.rendezvous(), ignored);
+  finish_with_report(request.run, request.service_address);
+  return contract::kExitFinished;
+}
+
+int give_up(const RunRequest& request, const std::string& why) {
+  std::fprintf(stderr, "stint: %s\n", why.c_str());
+  append_event(request.run, "error", {{"what", why}, {"exit", contract::kExitDoNotRequeue}});
+  return contract::kExitDoNotRequeue;
+}
+
+int ask_requeue(StepRunner& runner, const Requeue& requeue, const std::string& why) {
+  say(fmt::format("{}; asks to be requeued", why));
+  if (requeue()) runner.pause(kRequeueWait);
+  return contract::kExitRequeue;
+}
+
+}  // namespace
+
+RunDirectory run_directory(const recipes::Recipe& recipe, const std::string& job, const std::string& user,
+                           const std::filesystem::path& base) {
+  const std::string& pattern = recipe.run.directory;
+  std::string path;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] != '%') {
+      path += pattern[i];
+      continue;
+    }
+    const char letter = ++i < pattern.size() ? pattern[i] : '\0';
+    if (letter == 'j') {
+      path += job;
+    } else if (letter == 'n') {
+      path += recipe.name;
+    } else if (letter == 'u') {
+      path += user;
+    } else {
+      fail("run.directory = {}: knows %j (job), %n (recipe) and %u (user) only", pattern);
+    }
+  }
+  return {std::filesystem::absolute(base / path).lexically_normal()};
+}
+
+void prepare_run_directory(const RunDirectory& run, const std::string& frozen) {
+  std::error_code error;
+  std::filesystem::create_directories(run.root, error);
+  if (error) fail("run directory {}: {}", run.root.string(), error.message());
+  if (access(run.root.c_str(), W_OK | X_OK) != 0)
+    fail("run directory {}: {}", run.root.string(), errno_text(errno));
+  if (!std::filesystem::exists(run.recipe(), error)) return write_file_atomically(run.recipe(), frozen);
+  if (read_file(run.recipe(), contract::kMaxRecipeBytes) == frozen) return;
+  fail("run directory {}: holds a run of another recipe; choose another: --recipe=…,run.directory=PATH",
+       run.root.string());
+}
+
+bool run_is_finished(const RunLog& log, const recipes::Recipe& recipe) {
+  return std::any_of(log.events.begin(), log.events.end(), [&](const nlohmann::json& event) {
+    return event.value("event", "") == "finish" && event.contains("step") && event["step"].is_number() &&
+           event["step"].get<std::int64_t>() >= recipe.run.steps;
+  });
+}
+
+std::string other_user_of(const RunDirectory& run, const std::string& job,
+                          const std::function<bool(const std::string&)>& is_alive) {
+  std::vector<std::filesystem::path> folders;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(run.rendezvous(), error), end; !error && at != end;
+       at.increment(error)) {
+    folders.push_back(at->path());
+  }
+  for (const auto& folder : folders) {
+    const std::string owner = job_of_folder(folder.filename());
+    if (!owner.empty() && owner != job && is_alive(owner)) return owner;
+    std::filesystem::remove_all(folder, error);
+  }
+  return {};
+}
+
+void finish_with_report(const RunDirectory& run, const std::string& service_address) {
+  const RunReport report = write_report(run, service_address);
+  std::fputs(fmt::format("\n{}\nreport         {}\n", format_report(report), run.report().string()).c_str(),
+             stdout);
+  std::fflush(stdout);
+}
+
+int supervise(const RunRequest& request, const AttemptCommands& commands, const Requeue& requeue) {
+  prepare_run_directory(request.run, request.frozen);
+  if (run_is_finished(read_log(request.run), request.recipe)) {
+    say("the run is finished already");
+    return finish(request);
+  }
+  check_only_user(request);
+  say(fmt::format("run directory {}", request.run.root.string()));
+  StepRunner runner;
+  const RunLog log = read_log(request.run);
+  RestartPolicy policy(request.recipe.resilience.max_restarts, newest_checkpoint(log),
+                       starts_without_checkpoint(log, request.job));
+  for (int attempt = 0;; ++attempt) {
+    const int exit_code = runner.run(with_variables(commands(), request, attempt));
+    const Decision decision = policy.decide(read_attempt(request, attempt, exit_code));
+    if (!decision.explained) runner.pause(kUnexplainedPause);
+    switch (decision.next) {
+      case Next::kFinished:
+        return finish(request);
+      case Next::kGiveUp:
+        return give_up(request, decision.why);
+      case Next::kRequeue:
+        return ask_requeue(runner, requeue, decision.why);
+      case Next::kRestart:
+        if (runner.stop_asked()) return ask_requeue(runner, requeue, decision.why);
+    }
+    append_event(request.run, "restart", {{"why", decision.why}, {"attempt", attempt + 1}});
+    say(fmt::format("{}; starts the step again ({} of {} restarts without a new checkpoint)", decision.why,
+                    policy.restarts(), policy.max_restarts()));
+  }
+}
+
+bool requeue_slurm_job(const std::string& job) {
+  try {
+    const ProcessResult result = run_process({"scontrol", "requeue", job}, kScontrolTimeout);
+    if (result.status == 0) return true;
+    say(fmt::format("scontrol requeue {}: {}", job, result.output));
+  } catch (const Error& error) {
+    say(error.what());
+  }
+  return false;
+}
+
+bool slurm_job_is_alive(const std::string& job) {
+  if (job.find_first_not_of("0123456789") != std::string::npos) return false;
+  try {
+    const ProcessResult result = run_process({"squeue", "-h", "-o", "%T", "-j", job}, kScontrolTimeout);
+    return result.status == 0 && result.output.starts_with("RUNNING");
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+}  // namespace stint::agent
