@@ -48,6 +48,7 @@ class MemoryNetwork::Endpoint final : public Transport {
   Request send(int peer, Tag tag, std::span<const std::byte> bytes) override;
   Request receive(int peer, Tag tag, std::span<std::byte> bytes) override;
   Outcome test(Request request) override;
+  bool arrived(int peer, Tag tag) override;
   bool progress() override { return false; }
   Status failure() const override { return failure_; }
   void abort() override;
@@ -128,6 +129,11 @@ Outcome MemoryNetwork::Endpoint::test(Request request) {
   const Outcome outcome = posted->second.message ? test_send(posted->second) : test_receive(posted->second);
   if (outcome == Outcome::kDone) posted_.erase(posted);
   return outcome;
+}
+
+bool MemoryNetwork::Endpoint::arrived(int peer, Tag tag) {
+  const std::lock_guard lock(shared_->mutex);
+  return shared_->ranks[static_cast<std::size_t>(rank_)].inbox.contains(key_of(peer, tag));
 }
 
 // What was sent and not read points into memory that the caller takes back, so it is taken out of the

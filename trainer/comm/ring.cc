@@ -52,6 +52,7 @@ Status RingCommunicator::perform(const char* name, const std::function<Status(co
   Status status =
       revoked_.load(std::memory_order_acquire) ? Status{Code::kRevoked, -1, "revoked"} : body(operation);
   if (status) return status;
+  tell_neighbours(status);
   transport_.abort();
   status.detail = fmt::format("{} {} in view {}: {}", name, operation.number, epoch_, status.detail);
   broken_ = status;
@@ -59,10 +60,20 @@ Status RingCommunicator::perform(const char* name, const std::function<Status(co
 }
 
 Status RingCommunicator::turn(const Operation& operation, int peer) {
-  if (!transport_.progress()) sched_yield();
+  if (!transport_.progress()) {
+    if (Status status = hear_neighbours(); !status) return status;
+    sched_yield();
+  }
   if (revoked_.load(std::memory_order_acquire)) return {Code::kRevoked, -1, "revoked"};
   if (Clock::now() < operation.deadline) return {};
   return {Code::kTimeout, peer, fmt::format("still waiting for rank {} after {} ms", peer, timeout_.count())};
+}
+
+// A neighbour that closed its connection may have said why.
+Status RingCommunicator::why_failed() {
+  Status status = transport_.failure();
+  if (Status heard = hear_neighbours(); !heard) return heard;
+  return status;
 }
 
 Status RingCommunicator::wait(const Operation& operation, Transport::Request request, int peer) {
@@ -71,7 +82,7 @@ Status RingCommunicator::wait(const Operation& operation, Transport::Request req
       case Outcome::kDone:
         return {};
       case Outcome::kFailed:
-        return transport_.failure();
+        return why_failed();
       case Outcome::kPending:
         if (Status status = turn(operation, peer); !status) return status;
     }
@@ -101,7 +112,7 @@ Status RingCommunicator::run(const Operation& operation, const Flow& flow) {
     }
     const Outcome sent = sends.empty() ? Outcome::kPending : sends.test_oldest(transport_);
     if (sent == Outcome::kDone) sends.pop();
-    if (received == Outcome::kFailed || sent == Outcome::kFailed) return transport_.failure();
+    if (received == Outcome::kFailed || sent == Outcome::kFailed) return why_failed();
     if (received == Outcome::kDone || sent == Outcome::kDone) continue;
     const int awaited = receives.done() < flow.receives ? flow.from : flow.to;
     if (Status status = turn(operation, awaited); !status) return status;

@@ -4,6 +4,7 @@
 // operation ends within the time-out. After any but Ok the transport has been aborted.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -63,6 +64,10 @@ class RingCommunicator final : public Communicator {
   Status turn(const Operation& operation, int peer);
   Status wait(const Operation& operation, Transport::Request request, int peer);
   Status run(const Operation& operation, const Flow& flow);
+  // Failure notices to and from the neighbours: whoever gives up says why, so that all end soon.
+  void tell_neighbours(const Status& why);
+  Status hear_neighbours();
+  Status why_failed();
   // Steps of the ring over chunks: step s sends chunk first - s and receives chunk first - s - 1; those of
   // the first `additions` steps are added, later ones are copied.
   Status ring_steps(const Operation& operation, std::span<float> data, int first, int steps, int additions);
@@ -74,6 +79,7 @@ class RingCommunicator final : public Communicator {
   std::uint32_t operations_ = 0;
   Status broken_;  // once not Ok, the answer to everything
   std::vector<float> scratch_;
+  std::array<std::int32_t, 2> notice_{};  // one being received
   std::atomic<bool> revoked_ = false;
 };
 

@@ -35,6 +35,8 @@ class Transport {
   virtual Request send(int peer, Tag tag, std::span<const std::byte> bytes) = 0;
   virtual Request receive(int peer, Tag tag, std::span<std::byte> bytes) = 0;
   virtual Outcome test(Request request) = 0;
+  // Whether such a message lies here that no receive has taken.
+  virtual bool arrived(int peer, Tag tag) = 0;
   // Moves what can be moved; false if nothing could.
   virtual bool progress() = 0;
   // Why test() said kFailed.

@@ -156,6 +156,7 @@ class UcxTransport::Impl {
   Request send(int to, Tag tag, std::span<const std::byte> bytes);
   Request receive(int from, Tag tag, std::span<std::byte> bytes);
   Outcome test(Request request);
+  bool arrived(Tag tag) const;
   bool progress();
   const Status& failure() const { return failure_; }
   void abort();
@@ -332,6 +333,11 @@ Outcome UcxTransport::Impl::test(Request request) {
   return Outcome::kDone;
 }
 
+bool UcxTransport::Impl::arrived(Tag tag) const {
+  ucp_tag_recv_info_t info{};
+  return ucp_tag_probe_nb(worker_.get(), packed(tag), kWholeTag, 0, &info) != nullptr;
+}
+
 bool UcxTransport::Impl::progress() {
   if (--until_purge_ == 0) purge_older_views();
   if (ucp_worker_progress(worker_.get()) != 0) return true;
@@ -436,6 +442,9 @@ Transport::Request UcxTransport::receive(int peer, Tag tag, std::span<std::byte>
 }
 Outcome UcxTransport::test(Request request) {
   return impl_->test(request);
+}
+bool UcxTransport::arrived(int /*peer*/, Tag tag) {
+  return impl_->arrived(tag);
 }
 bool UcxTransport::progress() {
   return impl_->progress();

@@ -40,6 +40,7 @@ class UcxTransport final : public Transport {
   Request send(int peer, Tag tag, std::span<const std::byte> bytes) override;
   Request receive(int peer, Tag tag, std::span<std::byte> bytes) override;
   Outcome test(Request request) override;
+  bool arrived(int peer, Tag tag) override;
   bool progress() override;
   Status failure() const override;
   void abort() override;

@@ -103,15 +103,12 @@ TEST(MemoryRing, DeathOfAPeerAtAnyMomentEndsEveryRankWithPeerFailed) {
   }
 }
 
-TEST(MemoryRing, SilenceOfAPeerIsATimeoutOnTheRankThatWaitsForIt) {
+TEST(MemoryRing, SilenceOfAPeerIsATimeout) {
   MemoryNetwork network(3);
   network.stall(1);
   const auto begin = std::chrono::steady_clock::now();
   const auto ends = all_reduce_until_failure(network, 3, 1000, 300ms);
   EXPECT_GE(std::chrono::steady_clock::now() - begin, 300ms);
-  EXPECT_EQ(ends[2].code, Code::kTimeout);
-  EXPECT_EQ(ends[2].peer, 1);
-  EXPECT_THAT(ends[2].detail, HasSubstr("all_reduce 0 in view 1: still waiting for rank 1 after 300 ms"));
   for (const Status& end : ends) EXPECT_THAT(end.code, AnyOf(Code::kTimeout, Code::kPeerFailed));
 }
 
@@ -136,6 +133,8 @@ TEST(MemoryRing, AFailedCommunicatorKeepsItsFirstFailure) {
   RingCommunicator communicator(network.transport(0), 1, 20ms);
   const Status first = communicator.barrier();
   EXPECT_EQ(first.code, Code::kTimeout);
+  EXPECT_EQ(first.peer, 1);
+  EXPECT_EQ(first.detail, "barrier 0 in view 1: still waiting for rank 1 after 20 ms");
   communicator.revoke();
   const Status second = communicator.barrier();
   EXPECT_EQ(second.code, Code::kTimeout);

@@ -60,18 +60,22 @@ TEST_P(UcxRing, EqualsTheReferenceAndTheOtherBackEndsBitForBit) {
   }
 }
 
-TEST_P(UcxRing, KillOfAPeerInMidCollectiveEndsAllSurvivorsWithinTheTimeout) {
-  constexpr auto kTimeout = 4000ms;
+TEST_P(UcxRing, KillOfAPeerInMidCollectiveIsNoticedByAllSurvivorsBeforeTheTimeout) {
+  constexpr auto kTimeout = 8000ms;
   Ranks ranks("loop", 4, options(kTimeout));
   ASSERT_TRUE(ranks.await_all("running", 20s));
   ranks.signal(2, SIGKILL);
+  ASSERT_EQ(ranks.await_end(2, kSlack),
+            128 + SIGKILL);  // reaped: over shared memory a zombie counts as alive
+  std::vector<std::string> blamed;
   for (const int survivor : {0, 1, 3}) {
     ASSERT_EQ(ranks.await_end(survivor, kTimeout + kSlack), 0) << "rank " << survivor;
     const auto ended = ranks.line(survivor, "ended");
-    EXPECT_THAT(ended.at(1), AnyOf("peer_failed", "timeout"));
-    EXPECT_LE(milliseconds(ended), (kTimeout + kSlack).count());
+    EXPECT_EQ(ended.at(1), "peer_failed");
+    blamed.push_back(ended.at(2));
+    EXPECT_LT(milliseconds(ended), kTimeout.count()) << "told by UCX or by a neighbour, not by the clock";
   }
-  EXPECT_EQ(ranks.line(3, "ended").at(1), "peer_failed") << "the neighbour of the dead is told by UCX";
+  EXPECT_THAT(blamed, testing::Contains("2"));
 }
 
 TEST_P(UcxRing, AFrozenPeerIsATimeout) {
@@ -137,7 +141,8 @@ TEST_P(UcxRing, RanksThatDisagreeOnTheCountDoNotHang) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Over, UcxRing, testing::Values("posix,tcp,self", "sysv,tcp,self", "tcp,self", "^cma"),
+INSTANTIATE_TEST_SUITE_P(Over, UcxRing,
+                         testing::Values("posix,tcp,self", "sysv,tcp,self", "tcp,self", "^cma"),
                          [](const auto& info) {
                            const std::string transports = info.param;
                            return transports == "^cma" ? "All" : transports.substr(0, transports.find(','));
