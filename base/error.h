@@ -3,7 +3,7 @@
 // What is expected to fail (a peer, a lookup) returns a value of its own room instead.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <stdexcept>
 #include <string>
