@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/api.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/unit/reservations/fake_cluster.h"
+#include "tests/unit/reservations/scratch.h"
+
+namespace stint::reservations {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+class ApiTest : public testing::Test {
+ protected:
+  ApiTest()
+      : cluster_(8, scratch_.path()),
+        ledger_(scratch_.file("ledger.db")),
+        book_(
+            cluster_, ledger_, metrics_, {}, [this] { return cluster_.now; },
+            [](std::chrono::milliseconds) {}),
+        failures_(cluster_, ledger_, metrics_, prober_, {}, [this] { return cluster_.now; }),
+        api_(book_, failures_, ledger_, [this] { return cluster_.now; }) {
+    cluster_.now = 1'000'000;
+  }
+  ApiReply call(const std::string& method, const std::string& path, const std::string& body = {},
+                std::uint32_t uid = 0) {
+    return api_.handle(method, path, body, uid);
+  }
+  static std::string error_of(const ApiReply& reply) { return reply.body.value("error", ""); }
+
+  Scratch scratch_;
+  FakeCluster cluster_;
+  Ledger ledger_;
+  Metrics metrics_;
+  TcpProber prober_;
+  Book book_;
+  Failures failures_;
+  Api api_;
+};
+
+TEST_F(ApiTest, APlanGoesThroughItsLife) {
+  const auto made = call("POST", "/v1/plans", R"({"name":"demo","nodes":4,"spares":1,"duration":600})");
+  ASSERT_EQ(made.status, 200) << made.body;
+  EXPECT_EQ(made.body["state"], "active");
+  EXPECT_EQ(made.body["segments"][0]["reservation"], "demo.0");
+  EXPECT_EQ(made.body["price"]["amount"], "0.00");
+  EXPECT_EQ(call("GET", "/v1/plans/demo").body, made.body);
+  EXPECT_EQ(call("GET", "/v1/plans").body.size(), 1U);
+  EXPECT_EQ(call("DELETE", "/v1/plans/demo").body["state"], "cancelled");
+  EXPECT_EQ(call("DELETE", "/v1/plans/demo", R"({"force":true})").status, 409);
+}
+
+TEST_F(ApiTest, AQuoteSaysSo) {
+  const auto quote = call("POST", "/v1/plans", R"({"name":"demo","nodes":4,"duration":600,"quote":true})");
+  EXPECT_EQ(quote.body["state"], "quote");
+  EXPECT_EQ(call("GET", "/v1/plans/demo").status, 404);
+}
+
+TEST_F(ApiTest, BadRequestsGetAStatusAndAReason) {
+  EXPECT_EQ(call("POST", "/v1/plans", "not json").status, 400);
+  EXPECT_EQ(call("POST", "/v1/plans", std::string("\x00\xff\xfe", 3)).status, 400);
+  EXPECT_EQ(call("POST", "/v1/plans", "[]").status, 400);
+  EXPECT_EQ(call("POST", "/v1/plans", std::string(100'000, '[')).status, 400);
+  EXPECT_THAT(error_of(call("POST", "/v1/plans", R"({"name":"demo","nodes":-4,"duration":600})")),
+              HasSubstr("plan demo: nodes must be 1 to 65536"));
+  EXPECT_EQ(call("GET", "/v1/plans/" + std::string(300, 'a')).status, 404);
+  EXPECT_EQ(call("GET", "/v1/plans/../../etc").status, 404);
+  EXPECT_EQ(call("PUT", "/v1/plans").status, 404);
+  EXPECT_EQ(call("GET", "/v1/jobs/abc/events").status, 404);
+  EXPECT_EQ(call("GET", "/v1/jobs//events").status, 404);
+  EXPECT_EQ(call("GET", "/v1/jobs/4294967296/events").status, 404);
+  EXPECT_EQ(call("POST", "/v1/failures", R"({"job":"7","node":"node1"})").status, 400);
+  EXPECT_EQ(call("POST", "/v1/failures", R"({"job":-7,"node":"node1"})").status, 400);
+  EXPECT_EQ(call("POST", "/v1/failures", R"({"job":7})").status, 400);
+  EXPECT_EQ(call("POST", "/v1/failures", R"({"job":7,"node":"node1","why":"x"})").status, 404);
+  EXPECT_EQ(call("DELETE", "/v1/plans/demo", R"({"force":"yes"})").status, 400);
+}
+
+TEST_F(ApiTest, EventsOfAJobAreListed) {
+  ledger_.add_event({12.5, 7, "node_failed", "node3", "slurmd does not answer"});
+  const auto reply = call("GET", "/v1/jobs/7/events");
+  ASSERT_EQ(reply.body.size(), 1U);
+  EXPECT_EQ(reply.body[0]["event"], "node_failed");
+  EXPECT_EQ(reply.body[0]["node"], "node3");
+  EXPECT_DOUBLE_EQ(reply.body[0]["t"], 12.5);
+}
+
+TEST_F(ApiTest, AnAbsentControllerIsAServiceError) {
+  cluster_.away = true;
+  const auto reply = call("POST", "/v1/plans", R"({"name":"demo","nodes":4,"duration":600})");
+  EXPECT_EQ(reply.status, 503);
+  EXPECT_THAT(error_of(reply), HasSubstr("Unable to contact"));
+}
+
+TEST_F(ApiTest, ThePageEscapesEveryText) {
+  ASSERT_EQ(call("POST", "/v1/plans", R"({"name":"demo","nodes":4,"duration":600})").status, 200);
+  Plan plan = *ledger_.find_plan("demo");
+  plan.name = "evil";
+  plan.owner = "<script>alert('x')</script>";
+  ledger_.add_plan(plan);
+  EXPECT_THAT(api_.page(), HasSubstr("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"));
+  EXPECT_THAT(api_.page(), Not(HasSubstr("<script>")));
+}
+
+TEST_F(ApiTest, CapacityShowsLossesFromTheSparesFirst) {
+  nlohmann::json plan{
+      {"nodes", 4},
+      {"segments", {{{"nodes", {"a", "b", "c", "d", "e"}}, {"lost", nlohmann::json::array()}}}}};
+  EXPECT_EQ(capacity_text(plan), "4+1");
+  plan["segments"][0]["lost"] = {"a"};
+  EXPECT_EQ(capacity_text(plan), "4+0 (1 lost)");
+  plan["segments"][0]["lost"] = {"a", "b"};
+  EXPECT_EQ(capacity_text(plan), "3+0 (2 lost)");
+}
+
+}  // namespace
+}  // namespace stint::reservations

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/book.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/ini.h"
+#include "reservations/refusal.h"
+#include "tests/unit/reservations/fake_cluster.h"
+#include "tests/unit/reservations/scratch.h"
+
+namespace stint::reservations {
+namespace {
+
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr std::uint32_t kRoot = 0;
+constexpr std::uint32_t kStranger = 3'999'999'999U;
+
+class BookTest : public testing::Test {
+ protected:
+  BookTest() : cluster_(8, scratch_.path()), ledger_(scratch_.file("ledger.db")) {
+    cluster_.now = 1'000'000;
+    settings_.node_hour = Rate::parse("2.50");
+    restart_stintd();
+  }
+
+  void restart_stintd() {
+    book_ = std::make_unique<Book>(
+        cluster_, ledger_, metrics_, settings_, [this] { return cluster_.now; },
+        [this](std::chrono::milliseconds pause) {
+          cluster_.now += static_cast<double>(pause.count()) / 1000;
+        });
+  }
+  sys_seconds now() const { return sys_seconds{seconds{static_cast<std::int64_t>(cluster_.now)}}; }
+  static PlanRequest request(const std::string& name = "demo", int nodes = 4, int spares = 1) {
+    PlanRequest wanted;
+    wanted.name = name;
+    wanted.nodes = nodes;
+    wanted.spares = spares;
+    wanted.duration = seconds{600};
+    return wanted;
+  }
+  PlanTable table() {
+    const std::string path = scratch_.file("stint_plans.ini");
+    return PlanTable::parse(read_file(path, 1 << 20), path);
+  }
+  // status and text of what create() refuses
+  std::pair<int, std::string> refused(const PlanRequest& wanted, std::uint32_t uid = kRoot) {
+    try {
+      book_->create(wanted, uid);
+    } catch (const Refusal& refusal) {
+      return {refusal.status(), refusal.what()};
+    }
+    return {200, "booked"};
+  }
+  int cancel_status(const std::string& name, std::uint32_t uid, bool force) {
+    try {
+      book_->cancel(name, uid, force);
+    } catch (const Refusal& refusal) {
+      return refusal.status();
+    }
+    return 200;
+  }
+
+  Scratch scratch_;
+  FakeCluster cluster_;
+  Ledger ledger_;
+  Metrics metrics_;
+  Settings settings_;
+  std::unique_ptr<Book> book_;
+};
+
+TEST_F(BookTest, APlanIsOneReservationAndOneRowOfTheTable) {
+  const auto plan = book_->create(request(), kRoot);
+  EXPECT_EQ(plan.phase, Phase::kBooked);
+  EXPECT_EQ(plan.price.amount(), "1.67");  // spares are free
+  EXPECT_EQ(plan.switches, 2);
+  ASSERT_TRUE(cluster_.reservations_.contains("demo.0"));
+  const auto& reservation = cluster_.reservations_["demo.0"];
+  EXPECT_EQ(reservation.nodes.size(), 5U);
+  EXPECT_EQ(reservation.end - reservation.start, seconds{600});
+  EXPECT_THAT(reservation.users, ElementsAre("root"));
+  const auto rows = table();
+  ASSERT_EQ(rows.plans.size(), 1U);
+  EXPECT_EQ(rows.plans[0].state, "active");
+  EXPECT_EQ(rows.plans[0].segments[0].reservation, "demo.0");
+  EXPECT_TRUE(rows.plans[0].may_submit(0));
+}
+
+TEST_F(BookTest, AQuoteBooksNothing) {
+  auto wanted = request();
+  wanted.quote = true;
+  EXPECT_EQ(book_->create(wanted, kRoot).price.amount(), "1.67");
+  EXPECT_TRUE(cluster_.reservations_.empty());
+  EXPECT_FALSE(ledger_.find_plan("demo"));
+}
+
+TEST_F(BookTest, NodesOfOthersAreNotTaken) {
+  cluster_.reservations_["maintenance"] = {"maintenance", now(),    now() + seconds{60},
+                                           {"node1"},     {"root"}, "main"};
+  cluster_.add_job(5, {"node2"}, "", "").end = now() + seconds{30};
+  cluster_.find_node("node3").drained = true;
+  const auto plan = book_->create(request("demo", 5, 0), kRoot);
+  EXPECT_THAT(plan.segments[0].nodes, ElementsAre("node4", "node5", "node6", "node7", "node8"));
+}
+
+TEST_F(BookTest, TooFewNodesAreExplainedWithATimeWhenThereAreEnough) {
+  book_->create(request("first", 6, 0), kRoot);
+  const auto [status, text] = refused(request("second", 4, 0));
+  EXPECT_EQ(status, 409);
+  EXPECT_THAT(text, HasSubstr("plan second: wants 4 nodes, 2 of partition main are free until"));
+  EXPECT_THAT(text, HasSubstr("4 are free from"));
+  EXPECT_THAT(refused(request("third", 9, 0)).second, HasSubstr("take fewer nodes"));
+}
+
+TEST_F(BookTest, BadRequestsLeaveNothing) {
+  auto wanted = request();
+  wanted.partition = "lunch";
+  EXPECT_THAT(refused(wanted).second, HasSubstr("there is no partition 'lunch'; there are main, night"));
+  wanted = request();
+  wanted.users = {"root", "no-such-user-here"};
+  EXPECT_THAT(refused(wanted).second, HasSubstr("there is no user 'no-such-user-here'"));
+  wanted = request();
+  wanted.start = now() - seconds{3'600};
+  EXPECT_THAT(refused(wanted).second, HasSubstr("lies in the past"));
+  wanted.start = now() + std::chrono::days{400};
+  EXPECT_EQ(refused(wanted).first, 403);
+  EXPECT_TRUE(cluster_.reservations_.empty());
+  EXPECT_TRUE(book_->list().empty());
+}
+
+TEST_F(BookTest, PolicyDecidesWhoBooksAndHowMuch) {
+  EXPECT_EQ(refused(request(), kStranger).first, 403);
+  settings_.policy.book = Policy::Book::kUsers;
+  settings_.policy.users = {std::to_string(kStranger)};
+  settings_.policy.max_nodes = 4;
+  restart_stintd();
+  EXPECT_THAT(refused(request(), kStranger).second, HasSubstr("at most 4 are allowed"));
+  settings_.policy.max_nodes = 0;
+  settings_.policy.max_duration = seconds{60};
+  restart_stintd();
+  EXPECT_THAT(refused(request(), kStranger).second, HasSubstr("[policy] max_duration"));
+  settings_.policy.max_duration = {};
+  restart_stintd();
+  auto for_others = request();
+  for_others.users = {"root"};
+  EXPECT_THAT(refused(for_others, kStranger).second, HasSubstr("only an operator books for others"));
+}
+
+TEST_F(BookTest, ANameIsFreeAgainOnceItsPlanIsOver) {
+  book_->create(request("demo", 2, 0), kRoot);
+  EXPECT_THAT(refused(request("demo", 2, 0)).second, HasSubstr("exists already (active)"));
+  cluster_.now += 601;
+  cluster_.reservations_.clear();
+  EXPECT_EQ(refused(request("demo", 2, 0)).first, 200);
+  EXPECT_EQ(table().plans.size(), 1U);
+  EXPECT_EQ(book_->list().size(), 2U);
+}
+
+TEST_F(BookTest, WhatSlurmRefusesIsNotInTheLedger) {
+  cluster_.reservations_["demo.0"] = {"demo.0", now() - seconds{50}, now() - seconds{10}, {"node1"}, {"root"},
+                                      "main"};
+  EXPECT_THAT(refused(request()).second, HasSubstr("Slurm refuses the reservation"));
+  EXPECT_TRUE(book_->list().empty());
+  EXPECT_TRUE(cluster_.reservations_.contains("demo.0"));  // not ours: left alone
+}
+
+TEST_F(BookTest, CancelGivesTheNodesBackAndSaysSoInTheTable) {
+  book_->create(request(), kRoot);
+  EXPECT_EQ(cancel_status("demo", kStranger, false), 403);
+  EXPECT_EQ(cancel_status("demo", kRoot, false), 200);
+  EXPECT_TRUE(cluster_.reservations_.empty());
+  EXPECT_EQ(table().plans[0].state, "cancelled");
+  EXPECT_EQ(cancel_status("demo", kRoot, false), 409);
+  EXPECT_EQ(cancel_status("other", kRoot, false), 404);
+}
+
+TEST_F(BookTest, JobsInAPlanKeepItFromBeingCancelledUnlessForced) {
+  book_->create(request(), kRoot);
+  cluster_.add_job(5, {"node1"}, "demo.0");
+  EXPECT_EQ(cancel_status("demo", kRoot, false), 409);
+  EXPECT_EQ(book_->show("demo").phase, Phase::kBooked);
+  EXPECT_EQ(table().plans[0].state, "active");
+  EXPECT_EQ(cancel_status("demo", kRoot, true), 200);
+  EXPECT_EQ(cluster_.jobs_[5].state, JobState::kFinished);
+  EXPECT_TRUE(cluster_.reservations_.empty());
+}
+
+TEST_F(BookTest, AForcedCancelThatWaitsForAJobIsFinishedLater) {
+  book_->create(request(), kRoot);
+  cluster_.add_job(5, {"node1"}, "demo.0");
+  cluster_.cancels_work = false;
+  EXPECT_THROW(book_->cancel("demo", kRoot, true), ClusterError);
+  EXPECT_EQ(table().plans[0].state, "cancelled");  // no new job gets in meanwhile
+  cluster_.jobs_[5].state = JobState::kFinished;
+  restart_stintd();
+  book_->reconcile();
+  EXPECT_TRUE(cluster_.reservations_.empty());
+  EXPECT_EQ(book_->show("demo").phase, Phase::kCancelled);
+}
+
+TEST_F(BookTest, KilledBeforeTheReservationTheBookingIsUndone) {
+  cluster_.away = false;
+  Plan plan;
+  plan.name = "demo";
+  plan.owner = "root";
+  plan.users = {"root"};
+  plan.uids = {0};
+  plan.partition = "main";
+  plan.nodes = 1;
+  plan.created = now();
+  plan.segments.push_back({"demo.0", now(), now() + seconds{600}, {"node1"}});
+  ledger_.add_plan(plan);
+  book_->reconcile();
+  EXPECT_EQ(book_->show("demo").phase, Phase::kFailed);
+  EXPECT_THAT(book_->show("demo").reason, HasSubstr("book it again"));
+  // The create was on its way all the same:
+  cluster_.reservations_["demo.0"] = {"demo.0", now(), now() + seconds{600}, {"node1"}, {"root"}, "main"};
+  book_->reconcile();
+  EXPECT_TRUE(cluster_.reservations_.empty());
+}
+
+TEST_F(BookTest, KilledAfterTheReservationTheBookingIsCompleted) {
+  cluster_.after_create = [] { throw std::runtime_error("killed"); };
+  EXPECT_THROW(book_->create(request(), kRoot), std::runtime_error);
+  cluster_.after_create = nullptr;
+  EXPECT_EQ(book_->show("demo").phase, Phase::kBooking);
+  restart_stintd();
+  book_->reconcile();
+  EXPECT_EQ(book_->show("demo").phase, Phase::kBooked);
+  EXPECT_EQ(table().plans.size(), 1U);
+}
+
+TEST_F(BookTest, AnUnansweredCreateIsSettledLater) {
+  cluster_.after_create = [] { throw ClusterError(ClusterError::Code::kUnreachable, "no answer"); };
+  EXPECT_THROW(book_->create(request(), kRoot), ClusterError);
+  cluster_.after_create = nullptr;
+  book_->reconcile();
+  EXPECT_EQ(book_->show("demo").phase, Phase::kBooked);
+}
+
+TEST_F(BookTest, ReservationsOfOthersAreNeverRemoved) {
+  cluster_.reservations_["theirs.0"] = {"theirs.0", now(), now() + seconds{60}, {"node1"}, {"root"}, "main"};
+  book_->reconcile();
+  EXPECT_TRUE(cluster_.reservations_.contains("theirs.0"));
+}
+
+TEST_F(BookTest, AReservationThatVanishedIsMadeAgainOrThePlanFails) {
+  book_->create(request("demo", 4, 0), kRoot);
+  const auto nodes = cluster_.reservations_["demo.0"].nodes;
+  cluster_.reservations_.clear();
+  cluster_.now += 5;
+  book_->reconcile();
+  EXPECT_EQ(cluster_.reservations_["demo.0"].nodes, nodes);
+  cluster_.reservations_.clear();
+  cluster_.reservations_["other"] = {"other", now(), now() + seconds{60}, nodes, {"root"}, "main"};
+  book_->reconcile();
+  EXPECT_EQ(book_->show("demo").phase, Phase::kFailed);
+  EXPECT_THAT(book_->show("demo").reason, HasSubstr("cannot be made again"));
+  EXPECT_EQ(table().plans[0].state, "failed");
+}
+
+TEST_F(BookTest, TheLedgerFollowsAnAdminsChangeOfTheReservation) {
+  book_->create(request("demo", 2, 0), kRoot);
+  cluster_.reservations_["demo.0"].end += seconds{300};
+  book_->reconcile();
+  EXPECT_EQ(book_->show("demo").segments[0].end, cluster_.reservations_["demo.0"].end);
+}
+
+TEST_F(BookTest, ADeadNodeIsSwappedForTheNearestFreeOne) {
+  book_->create(request("demo", 3, 0), kRoot);
+  ASSERT_THAT(cluster_.reservations_["demo.0"].nodes, ElementsAre("node1", "node2", "node3"));
+  cluster_.set_node_down("node2", "stint: slurmd does not answer (job 7)");
+  book_->reconcile();
+  EXPECT_THAT(cluster_.reservations_["demo.0"].nodes, ElementsAre("node1", "node4", "node3"));
+  EXPECT_THAT(book_->show("demo").segments[0].nodes, ElementsAre("node1", "node4", "node3"));
+  EXPECT_EQ(table().plans[0].segments[0].nodes, "node[1,3-4]");
+}
+
+TEST_F(BookTest, ANodeThatMayOnlyBeRebootingGetsASecondLook) {
+  book_->create(request("demo", 3, 0), kRoot);
+  cluster_.find_node("node2").down = true;
+  book_->reconcile();
+  EXPECT_TRUE(FakeCluster::has(cluster_.reservations_["demo.0"].nodes, "node2"));
+  book_->reconcile();
+  EXPECT_FALSE(FakeCluster::has(cluster_.reservations_["demo.0"].nodes, "node2"));
+}
+
+TEST_F(BookTest, WithoutAFreeNodeThePlanKeepsAndShowsItsLoss) {
+  book_->create(request("demo", 7, 1), kRoot);
+  cluster_.set_node_down("node2", "stint: slurmd does not answer (job 7)");
+  book_->reconcile();
+  EXPECT_EQ(cluster_.reservations_["demo.0"].nodes.size(), 8U);
+  EXPECT_THAT(book_->lost_nodes(), ElementsAre("node2"));
+}
+
+}  // namespace
+}  // namespace stint::reservations

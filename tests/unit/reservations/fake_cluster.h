@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// A cluster in memory, with Slurm's manners where they matter: a reservation's nodes may not be reserved
+// twice, a reservation in use is not deleted, a node set DOWN requeues its jobs with a long hold.
+#pragma once
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "reservations/cluster.h"
+
+namespace stint::reservations {
+
+class FakeCluster : public Cluster {
+ public:
+  using Code = ClusterError::Code;
+  static constexpr std::uint32_t kSlurmUid = 64'030;
+
+  // node1 … nodeN on leaf switches of four, in the partition main.
+  explicit FakeCluster(int nodes, std::string state = {}) : state_(std::move(state)) {
+    for (int i = 1; i <= nodes; ++i) {
+      ClusterNode node;
+      node.name = "node" + std::to_string(i);
+      node.address = "127.0.0.1";
+      node.port = static_cast<std::uint16_t>(17'000 + i);
+      node.partitions = {"main"};
+      node.idle = true;
+      nodes_.push_back(node);
+      topology_.places.push_back({node.name, {"spine", "leaf" + std::to_string((i - 1) / 4 + 1)}});
+    }
+  }
+
+  ClusterFacts facts() override { return call("facts"), ClusterFacts{state_, kSlurmUid, "slurm"}; }
+  std::vector<ClusterNode> nodes() override { return call("nodes"), nodes_; }
+  std::vector<ClusterPartition> partitions() override { return {{"main", true}, {"night", false}}; }
+  ClusterTopology topology() override { return topology_; }
+  std::vector<ClusterJob> jobs() override {
+    call("jobs");
+    std::vector<ClusterJob> live;
+    for (const auto& [id, job] : jobs_) {
+      if (job.state != JobState::kFinished) live.push_back(job);
+    }
+    return live;
+  }
+  std::optional<ClusterJob> job(std::uint32_t id) override {
+    call("job");
+    const auto found = jobs_.find(id);
+    return found == jobs_.end() ? std::nullopt : std::optional(found->second);
+  }
+  std::vector<ClusterReservation> reservations() override {
+    call("reservations");
+    std::vector<ClusterReservation> all;
+    for (const auto& [name, reservation] : reservations_) all.push_back(reservation);
+    return all;
+  }
+  bool is_operator(std::uint32_t uid) override { return uid == 0 || uid == kSlurmUid; }
+
+  void create_reservation(const ClusterReservation& wanted) override {
+    call("create");
+    if (reservations_.contains(wanted.name)) throw ClusterError(Code::kExists, "exists");
+    for (const auto& [name, other] : reservations_) {
+      const bool overlap = wanted.start < other.end && other.start < wanted.end;
+      for (const auto& node : wanted.nodes) {
+        if (overlap && has(other.nodes, node)) throw ClusterError(Code::kBusy, "overlap");
+      }
+    }
+    reservations_[wanted.name] = wanted;
+    if (after_create) after_create();
+  }
+  void set_reservation_nodes(const std::string& name, const std::vector<std::string>& nodes) override {
+    call("set_nodes");
+    reservations_.at(name).nodes = nodes;
+  }
+  void delete_reservation(const std::string& name) override {
+    call("delete");
+    if (!reservations_.contains(name)) throw ClusterError(Code::kMissing, "no such reservation");
+    for (const auto& job : jobs()) {
+      if (job.reservation == name) throw ClusterError(Code::kBusy, "in use");
+    }
+    reservations_.erase(name);
+  }
+
+  void set_node_down(const std::string& name, const std::string& reason) override {
+    call("down");
+    auto& node = find_node(name);
+    node.down = node.drained = true;
+    node.idle = false;
+    node.reason = reason;
+    for (auto& [id, job] : jobs_) {
+      if (job.state == JobState::kRunning && has(job.nodes, name)) requeue(job);
+    }
+  }
+  void requeue_job(std::uint32_t id) override {
+    call("requeue");
+    requeue(jobs_.at(id));
+  }
+  void cancel_job(std::uint32_t id) override {
+    call("cancel");
+    if (cancels_work) jobs_.at(id).state = JobState::kFinished;
+  }
+  void set_job_excluded_nodes(std::uint32_t id, const std::vector<std::string>& nodes) override {
+    call("exclude");
+    if (updates_to_lose-- > 0) return;
+    jobs_.at(id).excluded_nodes = nodes;
+  }
+  void set_job_begin(std::uint32_t id, std::chrono::sys_seconds begin) override {
+    call("begin");
+    if (updates_to_lose-- > 0) return;
+    jobs_.at(id).begin = begin;
+  }
+
+  void requeue(ClusterJob& job) {
+    job.state = JobState::kCompleting;
+    ++job.restart;
+    job.queued = std::chrono::sys_seconds{std::chrono::seconds{static_cast<std::int64_t>(now)}};
+    job.begin = job.queued + std::chrono::seconds{121};
+    job.begin_time_hold = true;
+    job.nodes.clear();
+  }
+  // What the scheduler does between two looks.
+  void schedule(const std::vector<std::string>& nodes) {
+    for (auto& [id, job] : jobs_) {
+      const auto time = std::chrono::sys_seconds{std::chrono::seconds{static_cast<std::int64_t>(now)}};
+      if (job.state == JobState::kCompleting) {
+        job.state = JobState::kPending;
+      } else if (job.state == JobState::kPending && job.begin <= time) {
+        job.state = JobState::kRunning;
+        job.begin_time_hold = false;
+        job.nodes = nodes;
+        started_after = time - job.queued;
+      }
+    }
+  }
+
+  ClusterJob& add_job(std::uint32_t id, const std::vector<std::string>& nodes, const std::string& reservation,
+                      const std::string& tag = "stint plan=demo") {
+    ClusterJob job;
+    job.id = id;
+    job.uid = 1000;
+    job.state = JobState::kRunning;
+    job.requeue = true;
+    job.nodes = nodes;
+    job.partition = "main";
+    job.reservation = reservation;
+    job.admin_comment = tag;
+    return jobs_[id] = job;
+  }
+  ClusterNode& find_node(const std::string& name) {
+    return *std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& node) { return node.name == name; });
+  }
+  static bool has(const std::vector<std::string>& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  }
+
+  std::map<std::string, ClusterReservation> reservations_;
+  std::map<std::uint32_t, ClusterJob> jobs_;
+  std::vector<ClusterNode> nodes_;
+  std::vector<std::string> calls;
+  std::function<void()> after_create;
+  double now = 0;
+  bool away = false;  // every call fails as without a controller
+  bool cancels_work = true;
+  int updates_to_lose = 0;  // job updates that are accepted and have no effect
+  std::chrono::seconds started_after{};
+
+ private:
+  void call(const std::string& name) {
+    calls.push_back(name);
+    if (away) throw ClusterError(Code::kUnreachable, "slurmctld: Unable to contact slurm controller");
+  }
+
+  std::string state_;
+  ClusterTopology topology_;
+};
+
+}  // namespace stint::reservations

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/ledger.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "base/error.h"
+#include "tests/unit/reservations/scratch.h"
+
+namespace stint::reservations {
+namespace {
+
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+
+constexpr sys_seconds at(std::int64_t second) {
+  return sys_seconds{seconds{second}};
+}
+
+Plan demo(const std::string& name = "demo") {
+  Plan plan;
+  plan.name = name;
+  plan.owner_uid = 4'000'000'000U;
+  plan.owner = "alice";
+  plan.users = {"alice", "bob"};
+  plan.uids = {4'000'000'000U, 1'001};
+  plan.partition = "main";
+  plan.nodes = 4;
+  plan.spares = 1;
+  plan.price = {167, "EUR", Rate{2'500'000}};
+  plan.switches = 2;
+  plan.created = at(50);
+  plan.segments.push_back({name + ".0", at(100), at(200), {"node1", "node2"}});
+  return plan;
+}
+
+TEST(Ledger, PlanSurvivesClosingAndOpening) {
+  const Scratch scratch;
+  const std::string path = scratch.file("ledger.db");
+  {
+    Ledger ledger(path);
+    const auto id = ledger.add_plan(demo());
+    ledger.set_phase(id, Phase::kBooked);
+  }
+  const Ledger ledger(path);
+  const auto plan = ledger.find_plan("demo");
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->phase, Phase::kBooked);
+  EXPECT_EQ(plan->owner_uid, 4'000'000'000U);
+  EXPECT_THAT(plan->users, testing::ElementsAre("alice", "bob"));
+  EXPECT_THAT(plan->uids, testing::ElementsAre(4'000'000'000U, 1'001U));
+  EXPECT_EQ(plan->price.amount(), "1.67");
+  EXPECT_EQ(plan->price.rate.format(), "2.50");
+  ASSERT_EQ(plan->segments.size(), 1U);
+  EXPECT_EQ(plan->segments[0].end, at(200));
+  EXPECT_THAT(plan->segments[0].nodes, testing::ElementsAre("node1", "node2"));
+}
+
+TEST(Ledger, IsReadableByItsOwnerOnly) {
+  const Scratch scratch;
+  const Ledger ledger(scratch.file("ledger.db"));
+  struct stat info {};
+  ASSERT_EQ(::stat(scratch.file("ledger.db").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600U);
+}
+
+TEST(Ledger, ForbiddenChangeOfPhaseChangesNothing) {
+  const Scratch scratch;
+  Ledger ledger(scratch.file("ledger.db"));
+  const auto id = ledger.add_plan(demo());
+  ledger.set_phase(id, Phase::kFailed, "no nodes");
+  EXPECT_THROW(ledger.set_phase(id, Phase::kBooked), Error);
+  EXPECT_EQ(ledger.find_plan("demo")->phase, Phase::kFailed);
+  EXPECT_EQ(ledger.find_plan("demo")->reason, "no nodes");
+  EXPECT_THROW(ledger.set_phase(id + 1, Phase::kBooked), Error);
+}
+
+TEST(Ledger, NewestPlanOfANameIsFoundAndOldOnesAreLeftOut) {
+  const Scratch scratch;
+  Ledger ledger(scratch.file("ledger.db"));
+  ledger.add_plan(demo());
+  auto second = demo();
+  second.segments[0].start = at(300);
+  second.segments[0].end = at(400);
+  const auto id = ledger.add_plan(second);
+  EXPECT_EQ(ledger.find_plan("demo")->id, id);
+  EXPECT_EQ(ledger.plans_since(at(201)).size(), 1U);
+  EXPECT_EQ(ledger.plans_since(at(200)).size(), 2U);
+  EXPECT_FALSE(ledger.find_plan("other"));
+}
+
+TEST(Ledger, OnlyIntentsCanBeDropped) {
+  const Scratch scratch;
+  Ledger ledger(scratch.file("ledger.db"));
+  const auto intent = ledger.add_plan(demo("a"));
+  const auto booked = ledger.add_plan(demo("b"));
+  ledger.set_phase(booked, Phase::kBooked);
+  ledger.drop_plan(intent);
+  EXPECT_FALSE(ledger.find_plan("a"));
+  EXPECT_THROW(ledger.drop_plan(booked), Error);
+  EXPECT_TRUE(ledger.find_plan("b"));
+}
+
+TEST(Ledger, SameFailureIsOneRecovery) {
+  const Scratch scratch;
+  Ledger ledger(scratch.file("ledger.db"));
+  Recovery recovery;
+  recovery.job = 7;
+  recovery.node = "node3";
+  const auto id = ledger.add_recovery(recovery);
+  ASSERT_TRUE(id);
+  EXPECT_FALSE(ledger.add_recovery(recovery));
+  EXPECT_TRUE(ledger.has_recovery(7, 0));
+  EXPECT_FALSE(ledger.has_recovery(7, 1));
+  ledger.set_step(*id, Recovery::Step::kHold);
+  ASSERT_EQ(ledger.open_recoveries().size(), 1U);
+  EXPECT_EQ(ledger.open_recoveries()[0].step, Recovery::Step::kHold);
+  ledger.set_step(*id, Recovery::Step::kDone);
+  EXPECT_TRUE(ledger.open_recoveries().empty());
+}
+
+TEST(Ledger, EventsComeInOrderAndPerJob) {
+  const Scratch scratch;
+  Ledger ledger(scratch.file("ledger.db"));
+  ledger.add_event({1.5, 7, "node_failed", "node3", "why; DROP TABLE events"});
+  ledger.add_event({2.5, 8, "started", "", ""});
+  ledger.add_event({3.5, 7, "started", "", ""});
+  const auto events = ledger.events(7);
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_EQ(events[0].detail, "why; DROP TABLE events");
+  EXPECT_DOUBLE_EQ(events[1].t, 3.5);
+}
+
+TEST(Ledger, WhatWasWrittenIsThereAfterAKill) {
+  const Scratch scratch;
+  const std::string path = scratch.file("ledger.db");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    Ledger ledger(path);
+    ledger.add_plan(demo());
+    ::raise(SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  const Ledger ledger(path);
+  EXPECT_TRUE(ledger.find_plan("demo"));
+}
+
+TEST(Ledger, FilesThatAreNoLedgerAreRefusedByName) {
+  const Scratch scratch;
+  std::ofstream(scratch.file("text")) << "this is not a database, and it is long enough to be one\n";
+  for (const std::string& path : {scratch.file("text"), scratch.file("missing/ledger.db"), scratch.path()}) {
+    try {
+      const Ledger ledger(path);
+      ADD_FAILURE() << path << " was accepted";
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr("ledger " + path));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace stint::reservations

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/settings.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "base/error.h"
+#include "tests/unit/reservations/scratch.h"
+
+namespace stint::reservations {
+namespace {
+
+using std::chrono::milliseconds;
+
+Settings settings_from(const std::string& text) {
+  const Scratch scratch;
+  std::ofstream(scratch.file("stint.conf")) << text;
+  return read_settings(load_config(scratch.file("stint.conf")));
+}
+
+std::string error_of(const std::string& text) {
+  try {
+    settings_from(text);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(Settings, ListensWhereClientsDialUnlessTold) {
+  const auto same = settings_from("[stintd]\naddress = ctl:6821\n");
+  EXPECT_EQ(same.listen_host, "ctl");
+  EXPECT_EQ(same.listen_port, 6821);
+  const auto other = settings_from("[stintd]\naddress = ctl:6821\nlisten = [::1]:7000\n");
+  EXPECT_EQ(other.listen_host, "::1");
+  EXPECT_EQ(other.listen_port, 7000);
+}
+
+TEST(Settings, EveryKeyIsRead) {
+  const auto settings = settings_from(
+      "[stintd]\nledger = /tmp/x.db\nlog_level = warn\nprobe_interval = 250ms\nprobe_timeout = 1.5s\n"
+      "probes_needed = 4\nthreads = 3\n[policy]\nbook = users:alice, bob\nmax_nodes = 16\nmax_duration = 2d\n"
+      "max_lead = 30d\nallowed_partitions = main,gpu\n[price]\nnode_hour = 2.50\ncurrency = CHF\n");
+  EXPECT_EQ(settings.ledger, "/tmp/x.db");
+  EXPECT_EQ(settings.log_level, "warn");
+  EXPECT_EQ(settings.probe_interval, milliseconds{250});
+  EXPECT_EQ(settings.probe_timeout, milliseconds{1500});
+  EXPECT_EQ(settings.probes_needed, 4);
+  EXPECT_EQ(settings.threads, 3);
+  EXPECT_EQ(settings.policy.book, Policy::Book::kUsers);
+  EXPECT_THAT(settings.policy.users, testing::ElementsAre("alice", "bob"));
+  EXPECT_EQ(settings.policy.max_nodes, 16);
+  EXPECT_EQ(settings.policy.max_duration, std::chrono::days{2});
+  EXPECT_EQ(settings.policy.max_lead, std::chrono::days{30});
+  EXPECT_THAT(settings.policy.allowed_partitions, testing::ElementsAre("main", "gpu"));
+  EXPECT_EQ(settings.node_hour.format(), "2.50");
+  EXPECT_EQ(settings.currency, "CHF");
+}
+
+TEST(Settings, WrongValuesAreNamedWithTheirLine) {
+  const std::vector<std::string> bad{"[stintd]\nledger = here.db\n",     "[stintd]\nlog_level = loud\n",
+                                     "[stintd]\nprobe_interval = 1ms\n", "[stintd]\nprobe_interval = fast\n",
+                                     "[stintd]\nthreads = 0\n",          "[stintd]\nprobes_needed = 1\n",
+                                     "[policy]\nbook = nobody\n",        "[policy]\nbook = users:a,,b\n",
+                                     "[policy]\nmax_nodes = -1\n",       "[policy]\nmax_duration = forever\n",
+                                     "[price]\nnode_hour = cheap\n",     "[price]\ncurrency = ten letters\n",
+                                     "[stintd]\nlisten = here\n"};
+  for (const auto& text : bad) {
+    const std::string key = text.substr(text.find('\n') + 1, text.find(" =") - text.find('\n') - 1);
+    EXPECT_THAT(error_of(text), testing::AllOf(testing::HasSubstr("stint.conf:2: '" + key + "': ")));
+  }
+}
+
+}  // namespace
+}  // namespace stint::reservations
