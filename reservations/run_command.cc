@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/run_command.h"
+
+#include <fmt/format.h>
+#include <glob.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "base/contract.h"
+#include "base/error.h"
+#include "base/process.h"
+#include "base/run_report.h"
+#include "base/text.h"
+#include "reservations/run_watch.h"
+
+namespace stint::reservations {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kLookInterval{200};
+constexpr seconds kLineInterval{5};
+constexpr seconds kJobInterval{5};  // between two questions to Slurm whether the job is still there
+constexpr seconds kSlurmTimeout{15};
+constexpr seconds kDirectoryWait{60};  // of a job that runs
+
+struct Options {
+  std::string run;
+  std::string timeout;
+  std::string format = "text";
+};
+
+bool is_job_id(const std::string& text) {
+  return !text.empty() && text.size() < 12 && text.find_first_not_of("0123456789") == std::string::npos;
+}
+
+// "Key=value" of scontrol's one-line form; empty: not there. WorkDir may hold blanks: it ends before the next
+// key.
+std::string field_of(const std::string& line, const std::string& key) {
+  const std::size_t begin = line.find(" " + key + "=");
+  if (begin == std::string::npos) return {};
+  const std::size_t value = begin + key.size() + 2;
+  const std::size_t next = line.find('=', value);
+  std::size_t end = next == std::string::npos ? line.find('\n', value) : line.rfind(' ', next);
+  if (end == std::string::npos || end < value) end = line.size();
+  return std::string(trim(line.substr(value, end - value)));
+}
+
+std::string show_job(const std::string& job) {
+  const ProcessResult result = run_process({"scontrol", "--oneliner", "show", "job", job}, kSlurmTimeout);
+  if (result.status != 0) fail("job {}: {}", job, trim(result.output));
+  return " " + result.output;
+}
+
+std::vector<std::string> matches(const std::string& pattern) {
+  glob_t found{};
+  std::vector<std::string> paths;
+  if (glob(pattern.c_str(), 0, nullptr, &found) == 0)
+    paths.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+  globfree(&found);
+  return paths;
+}
+
+// The default pattern of run.directory, "stint-runs/%n-%j", under the job's working directory; empty: not
+// there yet.
+std::string directory_of_job(const std::string& job) {
+  const fs::path work = field_of(show_job(job), "WorkDir");
+  const auto paths = matches((work / "stint-runs" / ("*-" + job)).string());
+  return paths.empty() ? std::string() : paths.front();
+}
+
+std::string job_state(const std::string& job) {
+  return field_of(show_job(job), "JobState");
+}
+
+bool may_go_on(const std::string& state) {
+  for (const char* live : {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "SUSPENDED"}) {
+    if (state == live) return true;
+  }
+  return false;
+}
+
+std::size_t terminal_width() {
+  winsize size{};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  return size.ws_col;
+}
+
+// One line that is rewritten on a terminal, a line now and then elsewhere; other lines stand above it.
+class Screen {
+ public:
+  void line(const std::string& text) {
+    std::fputs(fmt::format("{}{}\n", terminal_ ? "\r\x1b[K" : "", text).c_str(), stdout);
+    std::fflush(stdout);
+  }
+  void progress(const Progress& progress) {
+    if (terminal_) {
+      std::fputs(fmt::format("\r{}\x1b[K", progress_bar(progress, terminal_width() - 1)).c_str(), stdout);
+    } else if (progress.step != shown_step_ && Clock::now() - shown_ >= kLineInterval) {
+      shown_ = Clock::now();
+      shown_step_ = progress.step;
+      std::puts(progress_line(progress).c_str());
+    }
+    std::fflush(stdout);
+  }
+
+ private:
+  bool terminal_ = isatty(STDOUT_FILENO) == 1;
+  Clock::time_point shown_{};
+  std::int64_t shown_step_ = -1;
+};
+
+class Deadline {
+ public:
+  explicit Deadline(const std::string& text) {
+    if (!text.empty()) end_ = Clock::now() + parse_duration(text);
+  }
+  bool over() const { return end_ && Clock::now() > *end_; }
+
+ private:
+  std::optional<Clock::time_point> end_;
+};
+
+// The run directory of what the user named, which may not exist yet while its job waits.
+RunDirectory wait_for_directory(const Options& options, const Deadline& deadline, Screen& screen) {
+  if (!is_job_id(options.run)) return {fs::absolute(options.run)};
+  Clock::time_point running_since{};
+  for (bool said = false;; said = true) {
+    if (const std::string found = directory_of_job(options.run); !found.empty()) return {found};
+    const std::string state = job_state(options.run);
+    if (state != "RUNNING") running_since = Clock::now();
+    if (!may_go_on(state) || Clock::now() - running_since > kDirectoryWait) {
+      fail("job {}: is {} and has no run directory in its working directory's stint-runs; name the directory",
+           options.run, state);
+    }
+    if (!said) screen.line(fmt::format("waits for the run directory of job {} ({})", options.run, state));
+    if (deadline.over()) fail("job {}: no run directory within {}", options.run, options.timeout);
+    std::this_thread::sleep_for(seconds(1));
+  }
+}
+
+class Watcher {
+ public:
+  explicit Watcher(const Options& options)
+      : options_(options),
+        deadline_(options.timeout),
+        run_(wait_for_directory(options, deadline_, screen_)),
+        follower_(run_) {
+    if (!fs::exists(run_.root)) fail("{}: no such directory", run_.root.string());
+  }
+
+  void run() {
+    while (!look()) {
+      if (deadline_.over()) fail("{}: not finished within {}", run_.root.string(), options_.timeout);
+      if (job_is_over() && !look()) {
+        fail("{}: its job is over, the run stands at step {}; see the job's output", run_.root.string(),
+             state_.progress().step);
+      }
+      std::this_thread::sleep_for(kLookInterval);
+    }
+    screen_.line(progress_line(state_.progress()));
+  }
+
+ private:
+  // True: finished. Throws Error when the run will not go on.
+  bool look() {
+    for (const auto& event : follower_.next()) {
+      if (const auto line = state_.note(event)) screen_.line(*line);
+    }
+    if (state_.ended() == 0) return true;
+    if (state_.ended()) fail("{}: the run ended with an error; see above", run_.root.string());
+    if (state_.started()) screen_.progress(state_.progress());
+    return false;
+  }
+
+  bool job_is_over() {
+    const std::string& job = is_job_id(options_.run) ? options_.run : state_.job();
+    if (!is_job_id(job) || Clock::now() < next_question_) return false;
+    next_question_ = Clock::now() + kJobInterval;
+    try {
+      return !may_go_on(job_state(job));
+    } catch (const Error& error) {
+      // Slurm forgets a job some minutes after its end; a controller that is away knows nothing either.
+      return std::string(error.what()).find("Invalid job id") != std::string::npos;
+    }
+  }
+
+  const Options& options_;
+  Deadline deadline_;
+  Screen screen_;
+  RunDirectory run_;
+  LogFollower follower_;
+  RunWatch state_;
+  Clock::time_point next_question_ = Clock::now() + kJobInterval;
+};
+
+void report(const Options& options) {
+  std::string directory = options.run;
+  if (is_job_id(options.run)) directory = directory_of_job(options.run);
+  if (directory.empty())
+    fail("job {}: has no run directory under its working directory; name it", options.run);
+  const RunDirectory run{fs::absolute(directory)};
+  if (!fs::exists(run.log())) fail("{}: holds no run (no log.jsonl)", run.root.string());
+  const RunLog log = read_log(run);
+  const char* address = std::getenv(contract::kAddressEnv);
+  const RunReport found = make_report(run, log, ask_service(log, address == nullptr ? "" : address));
+  if (options.format == "json") {
+    std::puts(report_json(found).dump().c_str());
+  } else {
+    std::fputs(format_report(found).c_str(), stdout);
+    if (log.damaged > 0)
+      std::puts(fmt::format("{} damaged lines of the log were passed over", log.damaged).c_str());
+  }
+}
+
+}  // namespace
+
+CLI::App& add_run_command(CLI::App& app) {
+  CLI::App& group = *app.add_subcommand("run", "Watch a run, print its report");
+  group.require_subcommand(1);
+  const auto options = std::make_shared<Options>();
+
+  CLI::App& watching = *group.add_subcommand("watch", "Show a run's progress until it ends");
+  watching.add_option("run", options->run, "job id or run directory")->required();
+  watching.add_option("--timeout", options->timeout, "give up after this time, e.g. 10m");
+  watching.callback([options] { Watcher(*options).run(); });
+
+  CLI::App& reporting = *group.add_subcommand("report", "Print what became of a run");
+  reporting.add_option("run", options->run, "job id or run directory")->required();
+  reporting.add_option("--format", options->format, "text, or json: one line for programs")
+      ->check(CLI::IsMember({"text", "json"}));
+  reporting.callback([options] { report(*options); });
+  return group;
+}
+
+}  // namespace stint::reservations
