@@ -132,6 +132,5 @@ def measure(options: Options) -> list[Case]:
 
 
 BENCH = Bench(summary="a node is killed: seconds until training goes on, and jobs lost on the way",
-              targets=["stint", "stintd", "stint-train", "stint-worker", "spank_stint", "spank_stint_client",
-                       "job_submit_stint"],
+              targets=["programs"],
               measure=measure)
