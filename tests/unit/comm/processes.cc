@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,6 +60,7 @@ void Ranks::start(const std::string& scenario, int rank, int size, const Options
   if (pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("cannot make a pipe");
   const pid_t id = fork();
   if (id == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // whatever becomes of the test
     dup2(ends[1], STDOUT_FILENO);
     execvpe(arguments[0], arguments.data(), variables.data());
     _exit(127);

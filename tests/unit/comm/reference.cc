@@ -7,6 +7,10 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <thread>
+
+#include "trainer/comm/memory.h"
+#include "trainer/comm/ring.h"
 
 namespace stint::comm {
 namespace {
@@ -106,6 +110,20 @@ Exercise exercise(Communicator& communicator, std::span<const std::size_t> count
     if (auto s = communicator.barrier(); !s) return {complaint_of("barrier", count, s), 0};
   }
   return result;
+}
+
+std::string hash_in_memory(int size) {
+  MemoryNetwork network(size);
+  std::vector<std::uint64_t> hashes(static_cast<std::size_t>(size));
+  {
+    std::vector<std::jthread> threads;
+    for (int rank = 0; rank < size; ++rank)
+      threads.emplace_back([&, rank] {
+        RingCommunicator communicator(network.transport(rank), 1, std::chrono::seconds(30));
+        hashes[static_cast<std::size_t>(rank)] = exercise(communicator, all_counts()).hash;
+      });
+  }
+  return fmt::format("{:016x}", hashes[0]);
 }
 
 std::span<const std::size_t> all_counts() {

@@ -23,6 +23,9 @@ struct Exercise {
 };
 Exercise exercise(Communicator& communicator, std::span<const std::size_t> counts);
 
+// The hash that a ring of so many ranks must come to: that of threads over the network in memory.
+std::string hash_in_memory(int size);
+
 // What the tests run over every back end.
 std::span<const std::size_t> all_counts();
 

@@ -5,13 +5,9 @@
 #include <gmock/gmock.h>
 #include <signal.h>
 
-#include <thread>
-
 #include "base/error.h"
 #include "tests/unit/comm/processes.h"
 #include "tests/unit/comm/reference.h"
-#include "trainer/comm/memory.h"
-#include "trainer/comm/ring.h"
 
 namespace stint::comm {
 namespace {
@@ -21,22 +17,6 @@ using testing::AnyOf;
 
 // A machine under load may be late by this much.
 constexpr auto kSlack = 3000ms;
-
-std::string memory_hash(int size) {
-  MemoryNetwork network(size);
-  std::vector<std::uint64_t> hashes(static_cast<std::size_t>(size));
-  {
-    std::vector<std::jthread> threads;
-    for (int rank = 0; rank < size; ++rank)
-      threads.emplace_back([&, rank] {
-        RingCommunicator communicator(network.transport(rank), 1, 30s);
-        hashes[static_cast<std::size_t>(rank)] = exercise(communicator, all_counts()).hash;
-      });
-  }
-  char text[17];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hashes[0]));
-  return text;
-}
 
 class UcxRing : public testing::TestWithParam<const char*> {
  protected:
@@ -51,7 +31,7 @@ class UcxRing : public testing::TestWithParam<const char*> {
 
 TEST_P(UcxRing, EqualsTheReferenceAndTheOtherBackEndsBitForBit) {
   for (int size = 1; size <= 6; ++size) {
-    const std::string expected = memory_hash(size);
+    const std::string expected = hash_in_memory(size);
     Ranks ranks("exercise", size, options());
     for (int rank = 0; rank < size; ++rank) {
       ASSERT_EQ(ranks.await_end(rank, 60s), 0) << size << " ranks, rank " << rank;
@@ -115,7 +95,7 @@ TEST_P(UcxRing, RevokeFromAnotherThreadEndsTheOperationUnderWay) {
 
 TEST_P(UcxRing, MessagesOfAnOlderViewAreDropped) {
   for (const int size : {2, 3}) {
-    const std::string expected = memory_hash(size);
+    const std::string expected = hash_in_memory(size);
     Ranks ranks("stale", size, options());
     for (int rank = 0; rank < size; ++rank) {
       ASSERT_EQ(ranks.await_end(rank, 60s), 0) << size << " ranks, rank " << rank;
@@ -157,6 +137,18 @@ TEST(UcxTransport, UnknownTransportsAreAClearError) {
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), testing::StartsWith("ucx: cannot "));
     EXPECT_THAT(error.what(), testing::HasSubstr("UCX_TLS"));
+  }
+}
+
+TEST(UcxTransport, AnUnknownDeviceIsAClearError) {
+  UcxOptions options;
+  options.transports = "tcp";
+  options.devices = "nosuch0";
+  try {
+    const UcxTransport transport(options);
+    FAIL() << "started without a device";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("UCX_NET_DEVICES"));
   }
 }
 
