@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/http.h"
 
+#include <fmt/format.h>
 #include <httplib.h>
 #include <munge.h>
 #include <openssl/evp.h>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/plan_table.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reservations/book.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 
 #include "base/contract.h"

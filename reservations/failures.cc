@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reservations/failures.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <cmath>
 #include <thread>

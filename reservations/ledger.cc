@@ -2,6 +2,7 @@
 #include "reservations/ledger.h"
 
 #include <SQLiteCpp/SQLiteCpp.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <array>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reservations/plan_command.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
