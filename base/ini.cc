@@ -11,7 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <set>
+#include <map>
 #include <utility>
 
 #include "base/error.h"
@@ -127,6 +127,7 @@ class Feeder {
 
   std::vector<IniEntry> entries;
   std::vector<std::string> sections;
+  std::map<std::pair<std::string, std::string>, std::size_t> index;
 
  private:
   bool next(char* buffer, std::size_t size) {
@@ -187,8 +188,8 @@ class Feeder {
       if (section_.empty()) fail("'{}' stands before any [section]", named.name);
       const std::string_view value = trim(trimmed.substr(trimmed.find('=') + 1));
       if (const auto reason = ini_value_problem(value); !reason.empty()) fail("'{}': {}", named.name, reason);
-      if (!seen_.emplace(section_, named.name).second)
-        fail("'{}' is given twice in [{}]", named.name, section_);
+      const bool added = index.try_emplace({section_, std::string(named.name)}, entries.size()).second;
+      if (!added) fail("'{}' is given twice in [{}]", named.name, section_);
     }
     rest_ = trimmed;
     expects_entry_ = !named.is_section;
@@ -224,7 +225,6 @@ class Feeder {
   bool expects_entry_ = false;
   int pieces_fed_ = 0, pieces_seen_ = 0;
   std::string section_;
-  std::set<std::pair<std::string, std::string>> seen_;
   std::string problem_;
 };
 
@@ -323,6 +323,7 @@ IniFile IniFile::parse(std::string_view text, std::string name) {
   feeder.finish(::ini_parse_stream(&Feeder::read, &feeder, &Feeder::handle, &feeder));
   file.entries_ = std::move(feeder.entries);
   file.sections_ = std::move(feeder.sections);
+  file.index_ = std::move(feeder.index);
   return file;
 }
 
@@ -331,10 +332,8 @@ IniFile IniFile::load(const std::string& path) {
 }
 
 const std::string* IniFile::find(std::string_view section, std::string_view key) const {
-  const auto at = std::find_if(entries_.begin(), entries_.end(), [&](const IniEntry& entry) {
-    return entry.section == section && entry.key == key;
-  });
-  return at == entries_.end() ? nullptr : &at->value;
+  const auto at = index_.find({std::string(section), std::string(key)});
+  return at == index_.end() ? nullptr : &entries_[at->second].value;
 }
 
 std::string IniFile::where(const IniEntry& entry) const {

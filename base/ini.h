@@ -3,8 +3,11 @@
 // which keys are allowed; recipes, the plan table and stint.conf each bring their own rules.
 #pragma once
 
+#include <cstddef>
+#include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace stint {
@@ -44,6 +47,7 @@ class IniFile {
   std::string name_;
   std::vector<IniEntry> entries_;
   std::vector<std::string> sections_;
+  std::map<std::pair<std::string, std::string>, std::size_t> index_;  // of entries_, by section and key
 };
 
 // Why a value cannot stand in such a file and be read back as it is; empty when it can. Writers ask first.
