@@ -2,6 +2,7 @@
 #include "recipes/command.h"
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdio>
