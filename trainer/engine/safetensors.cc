@@ -163,7 +163,9 @@ SafetensorsReader::SafetensorsReader(std::filesystem::path path)
 void SafetensorsReader::parse(std::string_view header, std::uint64_t data_bytes) {
   std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
   try {
-    for (const auto& [name, value] : json::parse(header).items()) {
+    const json document = json::parse(header);
+    if (!document.is_object()) fail("{} has a damaged header: it is no JSON object", path_.string());
+    for (const auto& [name, value] : document.items()) {
       if (name == "__metadata__") continue;
       Entry entry;
       entry.type = value.at("dtype").get<std::string>();

@@ -70,11 +70,13 @@ std::uint32_t masked_crc32c(std::string_view bytes) {
 
 EventWriter::EventWriter(const std::filesystem::path& folder, std::int64_t step) {
   // TensorBoard reads a run's files in the order of their names.
-  const auto start = static_cast<std::int64_t>(unix_seconds() * 1000);
-  path_ = folder / fmt::format("events.out.tfevents.{}.{:03}.{}.{}", start / 1000, start % 1000, host_name(),
-                               getpid());
-  file_ = Descriptor(open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644));
-  if (file_.get() < 0) fail("tensorboard: cannot create {}: {}", path_.string(), errno_text(errno));
+  const auto start = static_cast<std::int64_t>(unix_seconds());
+  for (int number = 0; file_.get() < 0; ++number) {
+    path_ = folder / fmt::format("events.out.tfevents.{}.{}.{}.{}", start, host_name(), getpid(), number);
+    file_ = Descriptor(open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644));
+    if (file_.get() < 0 && errno != EEXIST)
+      fail("tensorboard: cannot create {}: {}", path_.string(), errno_text(errno));
+  }
   auto version = event_now(0);
   version.set_file_version("brain.Event:2");
   std::string records = frame(version);

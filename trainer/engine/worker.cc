@@ -4,7 +4,6 @@
 #include <malloc.h>
 #include <sched.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,6 +19,7 @@
 #include "base/ini.h"
 #include "base/log.h"
 #include "base/run_directory.h"
+#include "base/text.h"
 #include "recipes/recipe.h"
 #include "trainer/agent/protocol.h"
 #include "trainer/comm/ring.h"
@@ -114,7 +114,10 @@ struct Meter {
   }
 };
 
+// The agent's word, which it also bound us by; else the recipe's; else the cores we may use.
 int thread_count(const recipes::Recipe& recipe) {
+  const char* told = std::getenv("OMP_NUM_THREADS");
+  if (told != nullptr && *told != '\0') return static_cast<int>(parse_integer(told, 1, 4096));
   if (recipe.resources.threads_per_worker > 0) return static_cast<int>(recipe.resources.threads_per_worker);
   cpu_set_t cores;
   return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? CPU_COUNT(&cores) : 1;

@@ -37,21 +37,34 @@ Tensor rotate(const Tensor& x, const Positions& p) {
   return at::cat({halves[0] * p.cosine - halves[1] * p.sine, halves[1] * p.cosine + halves[0] * p.sine}, -1);
 }
 
-Positions make_positions(const Config& c, std::int64_t length) {
+// oneDNN has bf16 products from AVX-512 on; below it ATen falls to plain loops, a hundred times slower.
+bool has_bf16_products() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq");
+#else
+  return false;
+#endif
+}
+
+Positions make_positions(const Config& c, std::int64_t length, at::ScalarType product_type) {
   const std::int64_t half = c.head_size() / 2, group = c.heads / c.key_value_heads;
   const auto pairs = at::arange(half, at::kDouble);
   const auto frequency = at::pow(c.rope_theta, pairs * (-2.0 / static_cast<double>(c.head_size())));
   const auto angle = at::outer(at::arange(length, at::kDouble), frequency).unsqueeze(1);
   const auto mask = at::full({length, length}, -std::numeric_limits<float>::infinity()).triu(1);
   return {length, angle.cos().to(at::kFloat), angle.sin().to(at::kFloat),
-          mask.repeat({group, 1}).unsqueeze(0).to(c.bf16 ? at::kBFloat16 : at::kFloat)};
+          mask.repeat({group, 1}).unsqueeze(0).to(product_type)};
 }
 
 }  // namespace
 
 struct Llama::Impl {
   Config config;
+  // Of the operands of matrix products. With bf16 asked for and no fast bf16 products, operands and results
+  // are rounded to bf16 around products in fp32.
   at::ScalarType product_type;
+  bool rounds;
   Tensor embedding, norm, head;
   std::vector<Layer> layers;
   std::vector<std::pair<Tensor, Tensor>> leaves;  // parameter, its gradient
@@ -60,6 +73,7 @@ struct Llama::Impl {
   Impl(const Config& c, const Layout& layout, std::span<float> parameters, std::span<float> gradients);
   Tensor leaf(const Parameter& first, std::vector<std::int64_t> shape, std::span<float> parameters,
               std::span<float> gradients);
+  Tensor operand(const Tensor& x) const;
   Tensor linear(const Tensor& x, const Tensor& weight) const;
   Tensor attention(const Tensor& x, const Layer& layer) const;
   Tensor feed_forward(const Tensor& x, const Layer& layer) const;
@@ -68,7 +82,9 @@ struct Llama::Impl {
 
 Llama::Impl::Impl(const Config& c, const Layout& layout, std::span<float> parameters,
                   std::span<float> gradients)
-    : config(c), product_type(c.bf16 ? at::kBFloat16 : at::kFloat) {
+    : config(c),
+      product_type(c.bf16 && has_bf16_products() ? at::kBFloat16 : at::kFloat),
+      rounds(c.bf16 && !has_bf16_products()) {
   if (parameters.size() != layout.floats() || gradients.size() != layout.floats())
     fail("model: buffers of {} and {} floats do not fit a layout of {}", parameters.size(), gradients.size(),
          layout.floats());
@@ -101,8 +117,13 @@ Tensor Llama::Impl::leaf(const Parameter& first, std::vector<std::int64_t> shape
   return weight;
 }
 
+// x as an operand or result of a product.
+Tensor Llama::Impl::operand(const Tensor& x) const {
+  return rounds ? x.to(at::kBFloat16).to(at::kFloat) : x.to(product_type);
+}
+
 Tensor Llama::Impl::linear(const Tensor& x, const Tensor& weight) const {
-  return at::linear(x.to(product_type), weight.to(product_type));
+  return operand(at::linear(operand(x), operand(weight)));
 }
 
 Tensor Llama::Impl::attention(const Tensor& x, const Layer& layer) const {
@@ -110,7 +131,7 @@ Tensor Llama::Impl::attention(const Tensor& x, const Layer& layer) const {
   const auto kv = config.key_value_heads, group = config.heads / kv;
   const auto qkv = linear(x, layer.qkv).view({batch, length, config.heads + 2 * kv, size});
   const auto parts = qkv.split_with_sizes({config.heads + kv, kv}, 2);
-  const auto rotated = rotate(parts[0], positions).to(product_type).split_with_sizes({config.heads, kv}, 2);
+  const auto rotated = operand(rotate(parts[0], positions)).split_with_sizes({config.heads, kv}, 2);
   // Query heads that share a key head stand below each other as rows of one product.
   const auto q = rotated[0].view({batch, length, kv, group, size}).permute({0, 2, 3, 1, 4});
   const auto q_rows = q.reshape({batch * kv, group * length, size});
@@ -118,8 +139,9 @@ Tensor Llama::Impl::attention(const Tensor& x, const Layer& layer) const {
   const auto v = parts[1].transpose(1, 2).reshape({batch * kv, length, size});
   const auto scores =
       at::baddbmm(positions.mask, q_rows, k.transpose(1, 2), 1, 1 / std::sqrt(static_cast<double>(size)));
-  const auto weights = at::softmax(scores, -1, at::kFloat).to(product_type);
-  const auto mixed = at::bmm(weights, v).view({batch, kv, group, length, size}).permute({0, 3, 1, 2, 4});
+  const auto weights = operand(at::softmax(operand(scores), -1, at::kFloat));
+  const auto mixed =
+      operand(at::bmm(weights, v)).view({batch, kv, group, length, size}).permute({0, 3, 1, 2, 4});
   return linear(mixed.reshape({batch, length, config.query_rows()}), layer.output);
 }
 
@@ -132,7 +154,7 @@ Tensor Llama::Impl::loss(std::span<const std::int64_t> tokens, std::int64_t batc
   const auto columns = batch > 0 ? static_cast<std::int64_t>(tokens.size()) / batch : 0;
   if (columns < 2 || static_cast<std::size_t>(columns * batch) != tokens.size())
     fail("model: {} tokens are not {} sequences of at least two", tokens.size(), batch);
-  if (positions.length != columns - 1) positions = make_positions(config, columns - 1);
+  if (positions.length != columns - 1) positions = make_positions(config, columns - 1, product_type);
   const auto all = at::from_blob(const_cast<std::int64_t*>(tokens.data()), {batch, columns}, at::kLong);
   auto x = at::embedding(embedding, all.narrow(1, 0, columns - 1));
   for (const auto& layer : layers) {

@@ -55,7 +55,8 @@ TEST(ModelConfig, PartsOfOneProductLieSideBySideOnALine) {
 }
 
 TEST(ModelConfig, NormsAndEmbeddingsDoNotDecay) {
-  for (const auto& p : Layout(config_of(recipe())).parameters()) {
+  const Layout layout(config_of(recipe()));
+  for (const auto& p : layout.parameters()) {
     const bool exempt = p.name.find("norm") != std::string::npos || p.name == "model.embed_tokens.weight" ||
                         p.name == "lm_head.weight";
     EXPECT_EQ(p.decays, !exempt) << p.name;

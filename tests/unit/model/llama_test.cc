@@ -130,8 +130,10 @@ TEST(Llama, PaddingBetweenGroupsStaysZero) {
   for (const auto& p : f.layout.parameters())
     std::fill_n(used.begin() + static_cast<long>(p.offset), p.count, true);
   EXPECT_TRUE(std::count(used.begin(), used.end(), false) > 0);
-  for (std::size_t i = 0; i < used.size(); ++i)
-    if (!used[i]) EXPECT_TRUE(f.gradients[i] == 0 && f.parameters[i] == 0) << i;
+  for (std::size_t i = 0; i < used.size(); ++i) {
+    if (used[i]) continue;
+    EXPECT_TRUE(f.gradients[i] == 0 && f.parameters[i] == 0) << i;
+  }
 }
 
 TEST(Llama, ForwardAloneLeavesGradientsAlone) {

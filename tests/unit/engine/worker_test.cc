@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+// The real program, with this test in the place of its agent, over UCX.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/contract.h"
+#include "base/error.h"
+#include "base/ini.h"
+#include "tiny.h"
+#include "trainer/agent/protocol.h"
+#include "trainer/comm/memory.h"
+#include "trainer/comm/ring.h"
+#include "trainer/engine/engine.h"
+
+extern char** environ;
+
+namespace stint::engine {
+namespace {
+
+using agent::Channel;
+using nlohmann::json;
+using testing::HasSubstr;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kLong{90};
+
+class Worker {
+ public:
+  Worker(const RunDirectory& run, const std::vector<std::string>& settings = {}) {
+    auto [ours, theirs] = Channel::make_pair();
+    channel_ = std::make_unique<Channel>(std::move(ours));
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, theirs.descriptor(), agent::kWorkerChannel);
+    const std::string recipe = run.recipe().string(), root = run.root.string();
+    const char* arguments[] = {"stint-worker",    "--recipe",   recipe.c_str(),
+                               "--run-directory", root.c_str(), nullptr};
+    std::vector<char*> environment;
+    for (const auto& setting : settings) environment.push_back(const_cast<char*>(setting.c_str()));
+    for (char** entry = environ; *entry != nullptr; ++entry) environment.push_back(*entry);
+    environment.push_back(nullptr);
+    const int error = posix_spawn(&pid_, STINT_WORKER, &actions, nullptr, const_cast<char**>(arguments),
+                                  environment.data());
+    posix_spawn_file_actions_destroy(&actions);
+    if (error != 0) fail("cannot start {}: {}", STINT_WORKER, errno_text(error));
+  }
+  ~Worker() {
+    if (pid_ < 0) return;
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  void send(const json& message) { channel_->send(message); }
+  void close_channel() { channel_.reset(); }
+  void kill_now() { kill(pid_, SIGKILL); }
+
+  // The next message of this type; others are kept for later calls of seen().
+  json expect(const std::string& type) {
+    const auto deadline = Clock::now() + kLong;
+    while (Clock::now() < deadline) {
+      auto received = channel_->receive(std::chrono::milliseconds(200));
+      if (received.closed) break;
+      if (!received.message) continue;
+      seen_.push_back(*received.message);
+      if (seen_.back().at("type") == type) return seen_.back();
+    }
+    fail("no message '{}' came; so far {}", type, json(seen_).dump());
+  }
+  // Reads to the end and returns the exit status, or 128 + signal.
+  int finish() {
+    const auto deadline = Clock::now() + kLong;
+    while (channel_ && Clock::now() < deadline) {
+      auto received = channel_->receive(std::chrono::milliseconds(200));
+      if (received.message) seen_.push_back(*received.message);
+      if (received.closed) break;
+    }
+    int status = 0;
+    while (waitpid(pid_, &status, WNOHANG) == 0) {
+      if (Clock::now() > deadline) fail("stint-worker does not end");
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    pid_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+  std::vector<json> seen(const std::string& type) const {
+    std::vector<json> result;
+    for (const auto& message : seen_)
+      if (message.at("type") == type) result.push_back(message);
+    return result;
+  }
+
+ private:
+  std::unique_ptr<Channel> channel_;
+  pid_t pid_ = -1;
+  std::vector<json> seen_;
+};
+
+class World {
+ public:
+  World(const RunDirectory& run, int size) {
+    for (int i = 0; i < size; ++i) workers_.push_back(std::make_unique<Worker>(run));
+    json addresses = json::array();
+    for (auto& worker : workers_) addresses.push_back(worker->expect("address").at("address"));
+    for (int rank = 0; rank < size; ++rank)
+      (*this)[rank].send(
+          {{"type", "view"}, {"epoch", 1}, {"rank", rank}, {"size", size}, {"addresses", addresses}});
+  }
+  Worker& operator[](int rank) { return *workers_.at(static_cast<std::size_t>(rank)); }
+  std::vector<int> finish() {
+    std::vector<int> codes;
+    for (auto& worker : workers_) codes.push_back(worker->finish());
+    return codes;
+  }
+
+ private:
+  std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+struct Fixture {
+  TemporaryFolder folder;
+  recipes::Recipe recipe = tiny_recipe(write_text(folder.path / "text", sample_text()));
+  RunDirectory run = folder.run();
+
+  void freeze() { write_text(run.recipe(), recipes::freeze(recipe)); }
+  json manifest(const std::string& step) const {
+    return json::parse(read_file((run.checkpoints() / ("step-" + step) / "manifest.json").string(), 1 << 20));
+  }
+};
+
+// The same run within this process, over memory; the hashes of its last checkpoint.
+json files_of_a_run_over_memory(const recipes::Recipe& recipe, int size) {
+  const TemporaryFolder folder;
+  comm::MemoryNetwork network(size);
+  json files;
+  {
+    std::vector<std::jthread> threads;
+    for (int rank = 0; rank < size; ++rank)
+      threads.emplace_back([&, rank] {
+        model::start_mathematics(1);
+        comm::RingCommunicator communicator(network.transport(rank), 1, kLong);
+        Engine engine(recipe, folder.run(), communicator, {});
+        if (!engine.start()) return;
+        StepReport report;
+        while (!engine.finished() && engine.step(false, report)) {
+        }
+        if (rank != 0) return;
+        files =
+            json::parse(read_file((engine.save().folder / "manifest.json").string(), 1 << 20)).at("files");
+      });
+  }
+  return files;
+}
+
+TEST(WorkerProgram, TwoTrainToTheEndAndTellTheirAgents) {
+  Fixture f;
+  f.freeze();
+  World world(f.run, 2);
+  EXPECT_EQ(world.finish(), (std::vector<int>{0, 0}));
+  const auto ready = world[0].seen("ready");
+  ASSERT_EQ(ready.size(), 1);
+  EXPECT_EQ(ready[0].at("resume_step"), 0);
+  EXPECT_GT(ready[0].at("parameters"), 10'000);
+  for (int rank : {0, 1}) {
+    const auto steps = world[rank].seen("step");
+    ASSERT_EQ(steps.size(), 12);
+    EXPECT_EQ(steps[11].at("step"), 12);
+    EXPECT_GT(steps[0].at("tokens_per_second"), 0);
+    EXPECT_LT(steps[11].at("loss"), steps[0].at("loss"));
+    ASSERT_EQ(world[rank].seen("finish").size(), 1);
+    EXPECT_EQ(world[rank].seen("finish")[0].at("loss"), steps[11].at("loss"));
+  }
+  EXPECT_EQ(world[0].seen("checkpoint").size(), 3);
+  EXPECT_TRUE(world[1].seen("checkpoint").empty());
+  const auto manifest = f.manifest("00000012");
+  EXPECT_FALSE(manifest.at("blas").at("kernel").get<std::string>().empty());
+  EXPECT_EQ(manifest.at("threads"), 1);
+  EXPECT_EQ(manifest.at("files"), files_of_a_run_over_memory(f.recipe, 2)) << "UCX and memory differ in bits";
+}
+
+TEST(WorkerProgram, StoppedRunResumesInNewProcessesBitForBit) {
+  for (const char* precision : {"fp32", "bf16"}) {
+    Fixture f;
+    f.recipe.model.precision = precision;
+    f.recipe.run.steps = 60;
+    f.recipe.checkpoint.interval = 0;
+    f.freeze();
+    const json undisturbed = files_of_a_run_over_memory(f.recipe, 2);
+    World world(f.run, 2);
+    world[1].expect("step");
+    world[1].send({{"type", "stop"}, {"why", "test"}});
+    ASSERT_EQ(world.finish(), (std::vector<int>{75, 75}));
+    const auto stopped = world[0].seen("checkpoint");
+    ASSERT_EQ(stopped.size(), 1);
+    ASSERT_LT(stopped[0].at("step"), 60);
+    World resumed(f.run, 2);
+    EXPECT_EQ(resumed.finish(), (std::vector<int>{0, 0}));
+    EXPECT_EQ(resumed[0].seen("ready").at(0).at("resume_step"), stopped[0].at("step"));
+    EXPECT_EQ(f.manifest("00000060").at("files"), undisturbed) << precision;
+  }
+}
+
+TEST(WorkerProgram, FinishedRunStaysFinished) {
+  Fixture f;
+  f.freeze();
+  World world(f.run, 1);
+  ASSERT_EQ(world.finish(), std::vector<int>{0});
+  World again(f.run, 1);
+  EXPECT_EQ(again.finish(), std::vector<int>{0});
+  EXPECT_TRUE(again[0].seen("step").empty());
+  EXPECT_EQ(again[0].seen("finish").at(0).at("loss"), world[0].seen("finish").at(0).at("loss"));
+}
+
+TEST(WorkerProgram, KilledPeerIsReportedByTheSurvivor) {
+  Fixture f;
+  f.recipe.run.steps = 100'000;
+  f.freeze();
+  World world(f.run, 2);
+  world[0].expect("step");
+  world[1].kill_now();
+  EXPECT_EQ(world.finish(), (std::vector<int>{1, 128 + SIGKILL}));
+  const auto lost = world[0].seen("peer_lost");
+  ASSERT_EQ(lost.size(), 1);
+  EXPECT_EQ(lost[0].at("rank"), 1);
+}
+
+TEST(WorkerProgram, LeavesWithItsAgent) {
+  Fixture f;
+  f.recipe.run.steps = 100'000;
+  f.freeze();
+  World world(f.run, 1);
+  world[0].expect("step");
+  world[0].close_channel();
+  EXPECT_EQ(world.finish(), std::vector<int>{1});
+}
+
+TEST(WorkerProgram, StopBeforeTheViewIsObeyed) {
+  Fixture f;
+  f.freeze();
+  Worker worker(f.run);
+  worker.expect("address");
+  worker.send({{"type", "stop"}, {"why", "test"}});
+  EXPECT_EQ(worker.finish(), contract::kExitRequeue);
+}
+
+TEST(WorkerProgram, WaitsForTheViewNoLongerThanTold) {
+  Fixture f;
+  f.recipe.resilience.startup_timeout = std::chrono::seconds(1);
+  f.freeze();
+  Worker worker(f.run);
+  EXPECT_EQ(worker.finish(), contract::kExitFailure);
+  ASSERT_EQ(worker.seen("error").size(), 1);
+  EXPECT_THAT(worker.seen("error")[0].at("what").get<std::string>(), HasSubstr("resilience.startup_timeout"));
+}
+
+struct Fault {
+  const char* name;
+  const char* message;
+  void (*act)(Fixture&);
+};
+
+class WorkerFault : public testing::TestWithParam<Fault> {};
+
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, WorkerFault,
+    testing::Values(Fault{"NoRecipe", "recipe.ini",
+                          [](Fixture& f) { std::filesystem::remove(f.run.recipe()); }},
+                    Fault{"BinaryRecipe", "recipe.ini",
+                          [](Fixture& f) { write_text(f.run.recipe(), std::string(500, '\x01')); }},
+                    Fault{"NoData", "book.txt: No such file",
+                          [](Fixture& f) {
+                            f.recipe.data.path = (f.folder.path / "book.txt").string();
+                            f.freeze();
+                          }},
+                    Fault{"EmptyData", "has 0 bytes", [](Fixture& f) { write_text(f.recipe.data.path, ""); }},
+                    Fault{"CheckpointsNotAFolder", "checkpoints",
+                          [](Fixture& f) { write_text(f.run.checkpoints(), "a file"); }},
+                    Fault{"OnlyDamagedCheckpoints", "no checkpoint of this run can be used",
+                          [](Fixture& f) {
+                            std::filesystem::create_directories(f.run.checkpoints() / "step-00000004");
+                          }}),
+    [](const auto& info) { return info.param.name; });
+
+TEST_P(WorkerFault, IsOneClearErrorAndNoRetry) {
+  Fixture f;
+  f.freeze();
+  GetParam().act(f);
+  Worker worker(f.run);
+  try {
+    const json address = worker.expect("address").at("address");
+    worker.send({{"type", "view"}, {"epoch", 1}, {"rank", 0}, {"size", 1}, {"addresses", {address}}});
+  } catch (const Error&) {
+    // a broken recipe ends it earlier
+  }
+  EXPECT_EQ(worker.finish(), contract::kExitDoNotRequeue);
+  ASSERT_EQ(worker.seen("error").size(), 1);
+  EXPECT_EQ(worker.seen("error")[0].at("exit"), contract::kExitDoNotRequeue);
+  EXPECT_THAT(worker.seen("error")[0].at("what").get<std::string>(), HasSubstr(GetParam().message));
+}
+
+TEST(WorkerProgram, RefusesABlasThatIsNotOpenBlas) {
+  Fixture f;
+  f.freeze();
+  Worker worker(f.run, {"LD_LIBRARY_PATH=" REFERENCE_BLAS});
+  EXPECT_EQ(worker.finish(), contract::kExitDoNotRequeue);
+  ASSERT_EQ(worker.seen("error").size(), 1);
+  EXPECT_THAT(worker.seen("error")[0].at("what").get<std::string>(),
+              HasSubstr("install the package libopenblas0-openmp"));
+}
+
+}  // namespace
+}  // namespace stint::engine
