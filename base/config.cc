@@ -25,8 +25,8 @@ struct SectionKeys {
 const std::vector<SectionKeys>& legal_keys() {
   static const std::vector<SectionKeys> kKeys = {
       {"stintd",
-       {"address", "listen", "user", "ledger", "log_level", "probe_interval", "probe_timeout", "probes_needed",
-        "threads"}},
+       {"address", "listen", "user", "ledger", "log_level", "probe_interval", "probe_timeout",
+        "probes_needed", "threads"}},
       {"munge", {"socket"}},
       {"recipes", {"path"}},
       {"policy", {"book", "max_nodes", "max_duration", "max_lead", "allowed_partitions"}},

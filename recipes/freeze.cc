@@ -34,9 +34,9 @@ Recipe parse_frozen(std::string_view text, std::string name) {
   Recipe recipe;
   for (const IniEntry& entry : file.entries()) {
     try {
-      find_key(entry.section, entry.key).set(recipe, entry.value);
+      set_entry(entry.section, entry.key, entry.value, recipe);
     } catch (const Error& error) {
-      fail("{}{}: {}", file.where(entry), entry.key, error.what());
+      fail("{}{}", file.where(entry), error.what());
     }
   }
   for (const Key& key : keys()) {

@@ -352,6 +352,15 @@ const Key& find_key(std::string_view section, std::string_view key) {
   fail("unknown key '{}' in [{}]{}", key.substr(0, 60), section, hint);
 }
 
+void set_entry(std::string_view section, std::string_view key, std::string_view value, Recipe& recipe) {
+  const Key& found = find_key(section, key);
+  try {
+    found.set(recipe, value);
+  } catch (const Error& error) {
+    fail("{}: {}", found.full_name(), error.what());
+  }
+}
+
 bool valid_recipe_name(std::string_view name) {
   const auto alphanumeric = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');

@@ -26,6 +26,9 @@ const std::vector<Key>& keys();
 // Throws Error without a position: "unknown key 'x' in [y]; did you mean 'z'?".
 const Key& find_key(std::string_view section, std::string_view key);
 
+// Sets one key from its text. Throws as find_key does, or "run.steps: 'x' is no whole number".
+void set_entry(std::string_view section, std::string_view key, std::string_view value, Recipe& recipe);
+
 // [recipe] base: read while a file is loaded, never part of a resolved recipe.
 inline constexpr char kRecipeSection[] = "recipe";
 inline constexpr char kBaseKey[] = "base";

@@ -127,16 +127,12 @@ void take_entries(const IniFile& file, bool is_base, Settings& settings) {
   for (const IniEntry& entry : file.entries()) {
     if (entry.section == kRecipeSection && entry.key == kBaseKey) continue;
     try {
-      const Key& key = find_key(entry.section, entry.key);
       Recipe scratch;
-      try {
-        key.set(scratch, entry.value);
-      } catch (const Error& error) {
-        fail("{}: {}", key.full_name(), error.what());
-      }
+      set_entry(entry.section, entry.key, entry.value, scratch);
       // The name and the description are a file's own.
       if (is_base && entry.section == kRecipeSection) continue;
-      settings[key.full_name()] = {entry.value, fmt::format("{}:{}", file.name(), entry.line)};
+      settings[entry.section + "." + entry.key] = {entry.value,
+                                                   fmt::format("{}:{}", file.name(), entry.line)};
     } catch (const Error& error) {
       fail("{}{}", file.where(entry), error.what());
     }
