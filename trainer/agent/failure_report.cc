@@ -14,6 +14,7 @@
 #include "base/config.h"
 #include "base/error.h"
 #include "base/http.h"
+#include "base/text.h"
 
 namespace stint::agent {
 namespace {
@@ -33,8 +34,9 @@ std::string text_of(const nlohmann::json& body, const char* key) {
 }
 
 Answer ask_about(const HttpClient& client, const FailureReport& report, const std::string& node) {
+  const std::int64_t job = parse_integer(report.job, 1, UINT32_MAX);
   const HttpReply reply =
-      client.call("POST", "/v1/failures", {{"job", report.job}, {"node", node}, {"why", report.why}});
+      client.call("POST", "/v1/failures", {{"job", job}, {"node", node}, {"why", report.why}});
   if (reply.status >= 400) {
     return {Verdict::kUnknown,
             fmt::format("stintd refuses the report of {}: {}", node, text_of(reply.body, "error"))};
