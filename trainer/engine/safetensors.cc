@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
+#include <fmt/format.h>
 #include <xxhash.h>
 
 #include <algorithm>
