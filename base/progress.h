@@ -15,9 +15,9 @@ namespace stint {
 struct Progress {
   std::int64_t step = 0;
   std::int64_t steps = 0;  // 0: not known
-  std::optional<double> loss;
-  std::optional<double> tokens_per_second;
-  std::optional<std::chrono::seconds> left;
+  std::optional<double> loss{};
+  std::optional<double> tokens_per_second{};
+  std::optional<std::chrono::seconds> left{};
 };
 
 // "step 120/300  loss 2.31  14.2k tokens/s  0:21 left"; what is not known is left out.

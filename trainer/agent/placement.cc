@@ -26,12 +26,11 @@ Placement place(const std::vector<Identity>& nodes, std::size_t self,
   topology::Order order = topology::order_nodes(places);
   Placement placement;
   placement.order = std::move(order.nodes);
-  placement.binding =
-      topology::plan_binding(cores, static_cast<int>(recipe.resources.workers_per_node),
-                             static_cast<int>(recipe.resources.threads_per_worker), slice_of(nodes, self));
-  for (const std::string& note : {order.note, placement.binding.note}) {
-    if (!note.empty()) placement.notes.push_back(note);
-  }
+  const topology::Slice slice = slice_of(nodes, self);
+  placement.binding = topology::plan_binding(cores, static_cast<int>(recipe.resources.workers_per_node),
+                                             static_cast<int>(recipe.resources.threads_per_worker), slice);
+  if (self == 0 && !order.note.empty()) placement.notes.push_back(order.note);
+  if (slice.index == 0 && !placement.binding.note.empty()) placement.notes.push_back(placement.binding.note);
   return placement;
 }
 

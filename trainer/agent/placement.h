@@ -18,7 +18,7 @@ struct Placement {
   std::vector<std::size_t>
       order;  // order[p]: index of the node at position p of the ring; the same everywhere
   topology::BindingPlan binding;   // of this node's workers
-  std::vector<std::string> notes;  // for people
+  std::vector<std::string> notes;  // for people; each is said by one agent only
 };
 
 // cores: of this machine. Agents on one host (a test cluster) take their slices of them.

@@ -149,7 +149,7 @@ void StepRunner::pause(milliseconds duration) {
 ChildCommand srun_command(const std::string& program, int nodes) {
   return {{"srun", fmt::format("--nodes={}", nodes), fmt::format("--ntasks={}", nodes), "--ntasks-per-node=1",
            "--overlap", "--kill-on-bad-exit=1", "--wait=0", "--cpu-bind=none", "--mem-bind=none",
-           "--mpi=none", "--input=none", "--unbuffered", "--export=ALL", "--job-name=stint-train", program},
+           "--mpi=none", "--input=none", "--quiet", "--export=ALL", "--job-name=stint-train", program},
           {}};
 }
 
