@@ -53,8 +53,12 @@ class Lab:
             raise BenchError(f"{' '.join(command)[:200]}: exit status {done.returncode}: {done.stderr.strip()}")
         return done.stdout.strip()
 
-    def lab(self, *arguments: str) -> None:
-        self.run(str(LAB), *arguments)
+    def kill(self, node: str) -> float:
+        """When, in Unix seconds."""
+        return float(self.run(str(LAB), "kill", node).split()[0])
+
+    def revive(self, node: str) -> None:
+        self.run(str(LAB), "revive", node)
 
     def submit(self, *arguments: str, **environment: str) -> "Job":
         return Job(self, self.run("sbatch", "--parsable", *arguments, **environment))

@@ -43,12 +43,11 @@ def seconds_to_recover(lab: Lab, job: Job, patience: float, dice: random.Random)
     log = lab.work / "stint-runs" / f"tiny-llama-{job.number}" / "log.jsonl"
     wait_for(lambda: _has_steps_after_checkpoint(log), START_SECONDS, f"job {job.number} to train")
     victim = dice.choice(job.nodes())
-    killed = time.time()
-    lab.lab("kill", victim)
+    killed = lab.kill(victim)
     wait_for(lambda: _first_step_after_restart(log, killed) is not None, patience, f"job {job.number} to train again")
     recovered = _first_step_after_restart(log, killed) - killed
     job.cancel()
-    lab.lab("revive", victim)
+    lab.revive(victim)
     return recovered
 
 
@@ -104,8 +103,7 @@ def _requeue_light_job(lab: Lab, dice: random.Random) -> float | None:
     wait_for(lambda: job.fields().get("JobState") == "RUNNING", START_SECONDS, f"job {job.number} to start")
     time.sleep(dice.uniform(0, 3))
     victim = dice.choice(job.nodes())
-    killed = time.time()
-    lab.lab("kill", victim)
+    killed = lab.kill(victim)
     try:
         wait_for(lambda: _runs_again_without(job, victim), LIGHT_SECONDS, f"job {job.number} to run again")
         seconds = time.time() - killed
@@ -113,7 +111,7 @@ def _requeue_light_job(lab: Lab, dice: random.Random) -> float | None:
         print("  " + " ".join(f"{name}={value}" for name, value in job.fields().items()), flush=True)
         seconds = None
     job.cancel()
-    lab.lab("revive", victim)
+    lab.revive(victim)
     return seconds
 
 

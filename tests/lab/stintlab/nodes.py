@@ -18,12 +18,12 @@ from .procfs import Process
 
 def _find(lab: Lab, names: Iterable[str]) -> set[Process]:
     """All processes of these nodes and daemons."""
-    daemon_processes = [process for process in map(lab.process, names) if process]
+    processes = procfs.snapshot()
     logs = {str(lab.log(node)): node for node in lab.nodes}
-    on_nodes = [process for process in procfs.all_processes() if _node_of(lab, logs, process.pid) in names]
+    roots = [process for process in processes if _node_of(lab, logs, process.pid) in names]
+    roots += [process for process in map(lab.process, names) if process]
     protected = procfs.self_and_ancestors()
-    found = procfs.with_descendants(daemon_processes + on_nodes)
-    return {process for process in found if process.pid not in protected}
+    return {process for process in procfs.with_descendants(roots, processes) if process.pid not in protected}
 
 
 def _node_of(lab: Lab, logs: dict[str, str], pid: int) -> str | None:
@@ -39,11 +39,12 @@ def _check(lab: Lab, names: Iterable[str]) -> None:
             raise LabError(f"no node or daemon '{name}' in this lab; it has {', '.join(lab.nodes + lab.services)}")
 
 
-def kill(lab: Lab, *names: str) -> None:
+def kill(lab: Lab, *names: str) -> procfs.Killing:
     _check(lab, names)
-    left = procfs.kill_all(lambda: _find(lab, names)) | _find(lab, names)
-    if left:
-        raise LabError(f"SIGKILL did not end {_named(left)} of {', '.join(names)}")
+    killing = procfs.kill_all(lambda: _find(lab, names))
+    if killing.survivors:
+        raise LabError(f"SIGKILL did not end {_named(killing.survivors)} of {', '.join(names)}")
+    return killing
 
 
 def stop(lab: Lab, *names: str) -> None:

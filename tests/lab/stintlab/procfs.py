@@ -39,14 +39,19 @@ def is_stopped(pid: int) -> bool:
     return bool(fields) and fields[0] in "Tt"
 
 
-def parent(pid: int) -> int:
+def _parent(pid: int) -> int:
     fields = _stat(pid)
     return int(fields[1]) if fields else 0
 
 
-def all_processes() -> list[Process]:
-    found = (identify(int(name)) for name in os.listdir("/proc") if name.isdigit())
-    return [process for process in found if process]
+def snapshot() -> dict[Process, int]:
+    """All processes, each with its parent's pid."""
+    found = {}
+    for name in os.listdir("/proc"):
+        fields = _stat(int(name)) if name.isdigit() else None
+        if fields and fields[0] not in "ZX":
+            found[Process(int(name), int(fields[19]))] = int(fields[1])
+    return found
 
 
 def environment(pid: int) -> dict[str, str]:
@@ -81,10 +86,10 @@ def open_files(pid: int) -> set[str]:
     return paths
 
 
-def with_descendants(roots: Iterable[Process]) -> set[Process]:
+def with_descendants(roots: Iterable[Process], processes: dict[Process, int]) -> set[Process]:
     children: dict[int, list[Process]] = {}
-    for process in all_processes():
-        children.setdefault(parent(process.pid), []).append(process)
+    for process, parent in processes.items():
+        children.setdefault(parent, []).append(process)
     found, todo = set(), list(roots)
     while todo:
         process = todo.pop()
@@ -98,7 +103,7 @@ def self_and_ancestors() -> set[int]:
     pid, found = os.getpid(), set()
     while pid > 0 and pid not in found:
         found.add(pid)
-        pid = parent(pid)
+        pid = _parent(pid)
     return found
 
 
@@ -130,14 +135,24 @@ def wait_gone(processes: Iterable[Process], seconds: float) -> set[Process]:
     return left
 
 
-def kill_all(find: Callable[[], set[Process]], seconds: float = 10) -> set[Process]:
-    """SIGKILL for all that `find` finds, as near to one instant as it goes. Returns what would not die."""
-    victims = freeze(find)
+class Killing(NamedTuple):
+    began: float             # Unix seconds, when the first of them was stopped
+    programs: list[str]
+    survivors: set[Process]  # what would not die
+
+
+def kill_all(find: Callable[[], set[Process]], seconds: float = 10) -> Killing:
+    """SIGKILL for all that `find` finds, as near to one instant as it goes."""
+    first = find()
+    began = time.time()
+    send(first, signal.SIGSTOP)
+    victims = first | freeze(find)
+    programs = sorted({program(process.pid) for process in victims})
     shared_memory = _shared_memory(victims)
     send(victims, signal.SIGKILL)
-    left = wait_gone(victims, seconds)
+    survivors = wait_gone(victims, seconds) | find()
     _remove_unused(shared_memory)
-    return left
+    return Killing(began, programs, survivors)
 
 
 def _shared_memory(processes: Iterable[Process]) -> set[str]:
@@ -149,7 +164,7 @@ def _remove_unused(paths: set[str]) -> None:
     """A dead machine leaves no shared memory behind; files that a living process has open stay."""
     if not paths:
         return
-    used = set().union(*(open_files(process.pid) for process in all_processes()))
+    used = set().union(*(open_files(process.pid) for process in snapshot()))
     for path in paths - used:
         try:
             os.unlink(path)
