@@ -234,7 +234,9 @@ class HostListParser {
 struct HostNumber {
   std::size_t width = 0;
   std::int64_t value = 0;
-  auto operator<=>(const HostNumber&) const = default;
+  bool operator<(const HostNumber& other) const {
+    return std::tie(width, value) < std::tie(other.width, other.value);
+  }
   bool padded() const { return width > 1 && fmt::formatted_size("{}", value) < width; }
   // Whether "[this-next]" means these two and nothing else.
   bool joins(const HostNumber& next) const {

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <ranges>
 
 #include "base/contract.h"
 #include "base/error.h"
@@ -19,7 +18,7 @@ namespace fs = std::filesystem;
 
 constexpr char kOptionName[] = "--recipe";
 constexpr std::size_t kMaxDepth = 8;  // of a chain of bases
-constexpr std::size_t kMaxSpecBytes = 64 * 1024;
+constexpr std::size_t kMaxSpecBytes = 65536;
 
 struct Setting {
   std::string value;
@@ -150,6 +149,12 @@ void check_sections(const IniFile& file) {
   }
 }
 
+std::string file_names(const std::vector<fs::path>& paths) {
+  std::string text;
+  for (const fs::path& path : paths) text += (text.empty() ? "" : " -> ") + path.filename().string();
+  return text;
+}
+
 // The file's settings over its base's; `chain` holds the files on the way here.
 void load(const std::string& path, const SearchPath& search, std::vector<fs::path>& chain,
           Settings& settings) {
@@ -158,10 +163,7 @@ void load(const std::string& path, const SearchPath& search, std::vector<fs::pat
   const fs::path identity = fs::weakly_canonical(path);
   const bool cyclic = std::find(chain.begin(), chain.end(), identity) != chain.end();
   chain.push_back(identity);
-  if (cyclic)
-    fail("{}: is its own base, by way of {}", path,
-         fmt::join(chain | std::views::transform([](const fs::path& p) { return p.filename().string(); }),
-                   " -> "));
+  if (cyclic) fail("{}: is its own base, by way of {}", path, file_names(chain));
   if (chain.size() > kMaxDepth) fail("{}: more than {} recipes in a chain of bases", path, kMaxDepth);
   const auto base = std::find_if(file.entries().begin(), file.entries().end(), [](const IniEntry& entry) {
     return entry.section == kRecipeSection && entry.key == kBaseKey;
