@@ -279,14 +279,14 @@ Plan Book::cancel(const std::string& name, std::uint32_t uid, bool force) {
   plan.phase = Phase::kCancelling;
   plan.force = force;
   publish();
-  finish_cancel(plan);
+  finish_cancel(plan, kJobsEnd);
   return plan;
 }
 
 // From Phase::kCancelling to cancelled, or back to booked where jobs came in that may not be ended.
-void Book::finish_cancel(Plan& plan) {
+void Book::finish_cancel(Plan& plan, std::chrono::milliseconds patience) {
   try {
-    if (plan.force) end_jobs(plan);
+    if (plan.force) end_jobs(plan, patience);
     remove_reservations(plan);
   } catch (const ClusterError& error) {
     metrics_.count_cluster_error();
@@ -303,18 +303,23 @@ void Book::finish_cancel(Plan& plan) {
   spdlog::info("plan {}: cancelled", plan.name);
 }
 
-void Book::end_jobs(const Plan& plan) {
-  for (auto waited = std::chrono::milliseconds{}; waited < kJobsEnd; waited += kPoll) {
-    const auto jobs = jobs_in(plan);
-    if (jobs.empty()) return;
-    if (waited.count() == 0) {
-      for (const auto id : jobs) cluster_.cancel_job(id);
+void Book::end_jobs(const Plan& plan, std::chrono::milliseconds patience) {
+  auto jobs = jobs_in(plan);
+  for (const auto id : jobs) {
+    try {
+      cluster_.cancel_job(id);
+    } catch (const ClusterError& error) {
+      if (error.code() != ClusterError::Code::kMissing) throw;
     }
-    wait_(kPoll);
   }
-  throw ClusterError(ClusterError::Code::kBusy,
-                     fmt::format("plan {}: jobs {} do not end; stintd goes on trying", plan.name,
-                                 fmt::join(jobs_in(plan), ", ")));
+  for (auto waited = std::chrono::milliseconds{}; !jobs.empty() && waited < patience; waited += kPoll) {
+    wait_(kPoll);
+    jobs = jobs_in(plan);
+  }
+  if (jobs.empty()) return;
+  throw ClusterError(
+      ClusterError::Code::kBusy,
+      fmt::format("plan {}: jobs {} do not end; stintd goes on trying", plan.name, fmt::join(jobs, ", ")));
 }
 
 void Book::remove_reservations(const Plan& plan) {
@@ -367,7 +372,7 @@ void Book::settle(Plan& plan, const Reservations& reservations) {
       if (plan.live_at(now())) settle_booked(plan, reservations);
       return;
     case Phase::kCancelling:
-      return finish_cancel(plan);
+      return finish_cancel(plan, {});  // the next round looks again
     case Phase::kCancelled:
     case Phase::kFailed:
       return remove_leftover(plan, reservations);

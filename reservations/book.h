@@ -55,9 +55,9 @@ class Book {
   [[noreturn]] void refuse_for_space(const Plan& plan, const Planner& planner) const;
   void reserve(Plan& plan);
   std::vector<std::uint32_t> jobs_in(const Plan& plan) const;
-  void end_jobs(const Plan& plan);
+  void end_jobs(const Plan& plan, std::chrono::milliseconds patience);
   void remove_reservations(const Plan& plan);
-  void finish_cancel(Plan& plan);
+  void finish_cancel(Plan& plan, std::chrono::milliseconds patience);
 
   using Reservations = std::map<std::string, ClusterReservation>;
   void settle(Plan& plan, const Reservations& reservations);

@@ -115,7 +115,7 @@ void Failures::note_requeued_by_others(const std::vector<ClusterJob>& jobs) {
   for (const auto& job : jobs) {
     const bool held_by_slurm = job.state == JobState::kPending && job.restart > 0 && job.begin_time_hold &&
                                job.begin > now + kSafeDistance && job.begin - job.queued <= kLongestHold;
-    if (!held_by_slurm || ledger_.has_recovery(job.id, job.restart - 1)) continue;
+    if (!held_by_slurm || ledger_.recovers(job.id, job.restart - 1)) continue;
     ClusterJob before = job;
     before.restart = job.restart - 1;
     std::vector<std::string> down;
@@ -142,7 +142,7 @@ bool Failures::begin_recovery(const ClusterJob& job, const std::string& node, Re
   recovery.node = node;
   recovery.step = step;
   recovery.noticed = now_();
-  if (!ledger_.add_recovery(recovery)) return false;
+  if (!ledger_.add_recovery(recovery, job.queued)) return false;
   if (!node.empty()) {
     spdlog::warn("job {}: node {} is lost: {}", job.id, node, why);
     add_event(job.id, "node_failed", node, why);
@@ -203,6 +203,10 @@ bool Failures::recover_once() {
     } catch (const ClusterError& error) {
       // The intent stays in the ledger; the next round tries again.
       metrics_.count_cluster_error();
+      if (error.code() == ClusterError::Code::kMissing) {
+        finish(recovery, "gone", error.what());
+        continue;
+      }
       spdlog::warn("job {}: {} (step {}); trying again", recovery.job, error.what(),
                    to_string(recovery.step));
       progress_[recovery.id].next_look =
@@ -309,12 +313,20 @@ void Failures::await_start(const Recovery& recovery, const ClusterJob& job) {
     finish(recovery, "started", fmt::format("on {}", fmt::join(job.nodes, ",")));
     return;
   }
+  // A slurmctld that was killed may come back with older state: the failure has not happened there yet.
+  if (job.state == JobState::kRunning) return restart_recovery(recovery, job);
   if (job.state != JobState::kPending) return;
-  const bool lost_again = job.begin_time_hold && job.restart == recovery.restart + 1 &&
-                          job.begin > good_begin(job) + kSafeDistance;
-  if (lost_again) return move_to(recovery, Recovery::Step::kHold);
+  const bool held_again = job.begin_time_hold && job.begin > good_begin(job) + kSafeDistance &&
+                          job.begin - job.queued <= kLongestHold;
+  const bool may_return = !recovery.node.empty() && !contains(job.excluded_nodes, recovery.node);
+  if (held_again || may_return) return move_to(recovery, Recovery::Step::kHold);
   auto& progress = progress_[recovery.id];
   if (now_() - progress.step_began > kPatience) progress.next_look = now_() + kSlowLook;
+}
+
+void Failures::restart_recovery(const Recovery& recovery, const ClusterJob& job) {
+  if (contains(job.nodes, recovery.node)) return move_to(recovery, Recovery::Step::kDown);
+  finish(recovery, "gone", "the job runs on without the node");
 }
 
 void Failures::finish(const Recovery& recovery, const std::string& event, const std::string& detail) {

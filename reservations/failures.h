@@ -67,6 +67,7 @@ class Failures {
   void await_requeue(const Recovery& recovery, const ClusterJob& job);
   void hold(const Recovery& recovery, const ClusterJob& job);
   void await_start(const Recovery& recovery, const ClusterJob& job);
+  void restart_recovery(const Recovery& recovery, const ClusterJob& job);
   void push_requeue(const Recovery& recovery, const ClusterJob& job);
   void finish(const Recovery& recovery, const std::string& event, const std::string& detail);
   void move_to(const Recovery& recovery, Recovery::Step step);

@@ -157,6 +157,12 @@ Phase read_phase(SQLite::Database& database, std::int64_t plan) {
   return parse_phase(query.getColumn(0).getString());
 }
 
+void bind_failure(SQLite::Statement& statement, const Recovery& recovery) {
+  statement.bind(1, static_cast<std::int64_t>(recovery.job));
+  statement.bind(2, static_cast<std::int64_t>(recovery.restart));
+  statement.bind(3, recovery.node);
+}
+
 // SQLite makes its files with the process's umask; users' plans are nobody else's business.
 void keep_private(const std::string& path) {
   ::chmod(path.c_str(), 0600);
@@ -321,18 +327,25 @@ std::vector<JobEvent> Ledger::events(std::uint32_t job) const {
   });
 }
 
-std::optional<std::int64_t> Ledger::add_recovery(const Recovery& recovery) {
+std::optional<std::int64_t> Ledger::add_recovery(const Recovery& recovery, sys_seconds queued) {
   return guarded([&](SQLite::Database& database) -> std::optional<std::int64_t> {
-    SQLite::Statement statement(
-        database,
-        "INSERT OR IGNORE INTO recoveries (job, restart, node, step, noticed) VALUES (?, ?, ?, ?, ?)");
-    statement.bind(1, static_cast<std::int64_t>(recovery.job));
-    statement.bind(2, static_cast<std::int64_t>(recovery.restart));
-    statement.bind(3, recovery.node);
-    statement.bind(4, std::string(to_string(recovery.step)));
-    statement.bind(5, recovery.noticed);
-    if (statement.exec() == 0) return std::nullopt;
-    return database.getLastInsertRowid();
+    SQLite::Transaction transaction(database);
+    SQLite::Statement forget(database,
+                             "DELETE FROM recoveries WHERE job = ? AND restart = ? AND node = ? AND "
+                             "step = 'done' AND noticed < ?");
+    bind_failure(forget, recovery);
+    forget.bind(4, static_cast<std::int64_t>(queued.time_since_epoch().count()));
+    forget.exec();
+    SQLite::Statement insert(database,
+                             "INSERT OR IGNORE INTO recoveries (job, restart, node, step, noticed) "
+                             "VALUES (?, ?, ?, ?, ?)");
+    bind_failure(insert, recovery);
+    insert.bind(4, std::string(to_string(recovery.step)));
+    insert.bind(5, recovery.noticed);
+    const bool added = insert.exec() > 0;
+    const std::int64_t id = database.getLastInsertRowid();
+    transaction.commit();
+    return added ? std::optional(id) : std::nullopt;
   });
 }
 
@@ -361,9 +374,10 @@ std::vector<Recovery> Ledger::open_recoveries() const {
   });
 }
 
-bool Ledger::has_recovery(std::uint32_t job, std::uint32_t restart) const {
+bool Ledger::recovers(std::uint32_t job, std::uint32_t restart) const {
   return guarded([&](SQLite::Database& database) {
-    SQLite::Statement query(database, "SELECT 1 FROM recoveries WHERE job = ? AND restart = ? LIMIT 1");
+    SQLite::Statement query(
+        database, "SELECT 1 FROM recoveries WHERE job = ? AND restart = ? AND step <> 'done' LIMIT 1");
     query.bind(1, static_cast<std::int64_t>(job));
     query.bind(2, static_cast<std::int64_t>(restart));
     return query.executeStep();

@@ -68,11 +68,12 @@ class Ledger {
   void add_event(const JobEvent& event);
   std::vector<JobEvent> events(std::uint32_t job) const;  // oldest first
 
-  // Returns the id; none when this job, restart and node already has a row, open or done.
-  std::optional<std::int64_t> add_recovery(const Recovery& recovery);
+  // Returns the id; none when this job, restart and node already has a row, open or done. A row that was done
+  // before `queued`, when this start of the job was asked for, belongs to another life of the same job id.
+  std::optional<std::int64_t> add_recovery(const Recovery& recovery, std::chrono::sys_seconds queued);
   void set_step(std::int64_t recovery, Recovery::Step step);
   std::vector<Recovery> open_recoveries() const;
-  bool has_recovery(std::uint32_t job, std::uint32_t restart) const;
+  bool recovers(std::uint32_t job, std::uint32_t restart) const;  // an open row
 
  private:
   template <typename Work>

@@ -53,6 +53,7 @@ ClusterError::Code code_of(int number) {
     case EAGAIN:
       return Code::kBusy;
     case ESLURM_INVALID_JOB_ID:
+    case ESLURM_ALREADY_DONE:
     case ESLURM_INVALID_NODE_NAME:
     case ESLURM_RESERVATION_INVALID:
       return Code::kMissing;

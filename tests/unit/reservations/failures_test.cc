@@ -49,7 +49,7 @@ class FailuresTest : public testing::Test {
     cluster_.now += 0.2;
     failures_->watch_once();
     failures_->recover_once();
-    cluster_.schedule({"node1", "node2", "node4"});
+    cluster_.schedule(restart_on_);
   }
   void rounds(int count) {
     for (int i = 0; i < count; ++i) round();
@@ -68,6 +68,7 @@ class FailuresTest : public testing::Test {
     return 200;
   }
 
+  std::vector<std::string> restart_on_{"node1", "node2", "node4"};
   Scratch scratch_;
   FakeCluster cluster_{8};
   Ledger ledger_;
@@ -122,6 +123,7 @@ TEST_F(FailuresTest, JobsWithoutOurTagAreNotTouched) {
 }
 
 TEST_F(FailuresTest, TwoNodesLostTogetherAreBothExcluded) {
+  restart_on_ = {"node1", "node4", "node5"};
   prober_.bad["node2"] = Answer::kRefused;
   prober_.bad["node3"] = Answer::kSilent;
   rounds(40);
@@ -159,6 +161,25 @@ TEST_F(FailuresTest, AnAbsentControllerDelaysARecoveryButDoesNotLoseIt) {
   rounds(60);
   EXPECT_EQ(cluster_.jobs_[kJob].state, JobState::kRunning);
   EXPECT_EQ(cluster_.jobs_[kJob].restart, 1U);
+}
+
+TEST_F(FailuresTest, AControllerThatForgotTheFailureIsToldAgain) {
+  for (int forgets_after = 2; forgets_after < 14; ++forgets_after) {
+    cluster_.jobs_.clear();
+    const auto id = static_cast<std::uint32_t>(200 + forgets_after);
+    const ClusterJob before = cluster_.add_job(id, {"node1", "node2", "node3"}, "demo.0");
+    cluster_.find_node("node3").down = cluster_.find_node("node3").drained = false;
+    prober_.bad["node3"] = Answer::kRefused;
+    rounds(forgets_after);
+    if (cluster_.jobs_[id].state == JobState::kRunning && cluster_.jobs_[id].restart == 1) break;
+    cluster_.jobs_[id] = before;
+    cluster_.find_node("node3").down = cluster_.find_node("node3").drained = false;
+    rounds(60);
+    EXPECT_EQ(cluster_.jobs_[id].state, JobState::kRunning) << forgets_after;
+    EXPECT_EQ(cluster_.jobs_[id].restart, 1U) << forgets_after;
+    EXPECT_THAT(cluster_.jobs_[id].excluded_nodes, ElementsAre("node3")) << forgets_after;
+    EXPECT_TRUE(ledger_.open_recoveries().empty()) << forgets_after;
+  }
 }
 
 TEST_F(FailuresTest, SlurmsOwnRequeueIsShortenedToo) {

@@ -113,16 +113,33 @@ TEST(Ledger, SameFailureIsOneRecovery) {
   Recovery recovery;
   recovery.job = 7;
   recovery.node = "node3";
-  const auto id = ledger.add_recovery(recovery);
+  recovery.noticed = 100;
+  const auto id = ledger.add_recovery(recovery, at(50));
   ASSERT_TRUE(id);
-  EXPECT_FALSE(ledger.add_recovery(recovery));
-  EXPECT_TRUE(ledger.has_recovery(7, 0));
-  EXPECT_FALSE(ledger.has_recovery(7, 1));
+  EXPECT_FALSE(ledger.add_recovery(recovery, at(50)));
+  EXPECT_TRUE(ledger.recovers(7, 0));
+  EXPECT_FALSE(ledger.recovers(7, 1));
   ledger.set_step(*id, Recovery::Step::kHold);
   ASSERT_EQ(ledger.open_recoveries().size(), 1U);
   EXPECT_EQ(ledger.open_recoveries()[0].step, Recovery::Step::kHold);
   ledger.set_step(*id, Recovery::Step::kDone);
   EXPECT_TRUE(ledger.open_recoveries().empty());
+  EXPECT_FALSE(ledger.recovers(7, 0));
+  EXPECT_FALSE(ledger.add_recovery(recovery, at(50)));
+}
+
+TEST(Ledger, ARecoveryOfAnotherLifeOfTheJobIdIsNoHindrance) {
+  const Scratch scratch;
+  Ledger ledger(scratch.file("ledger.db"));
+  Recovery recovery;
+  recovery.job = 7;
+  recovery.node = "node3";
+  recovery.noticed = 100;
+  const auto first = ledger.add_recovery(recovery, at(50));
+  ASSERT_TRUE(first);
+  EXPECT_FALSE(ledger.add_recovery(recovery, at(200)));  // still open
+  ledger.set_step(*first, Recovery::Step::kDone);
+  EXPECT_TRUE(ledger.add_recovery(recovery, at(200)));
 }
 
 TEST(Ledger, EventsComeInOrderAndPerJob) {
