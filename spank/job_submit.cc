@@ -74,6 +74,7 @@ JobRequest request_of(const job_desc_msg_t& job, JobEnvironment environment, std
   request.partition = text_of(job.partition);
   request.required_nodes = text_of(job.req_nodes);
   request.gres = text_of(job.tres_per_node);
+  request.interactive = !job.script;
   request.heterogeneous = job.het_job_offset != NO_VAL;
   request.lost_recipe = !environment.recipe.empty() && job.environment && job.env_size > 0 &&
                         !has_variable(job.environment, job.env_size, contract::kRecipeEnv);

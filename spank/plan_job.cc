@@ -40,11 +40,15 @@ bool is_live(const PlanRow& plan) {
          close.empty() ? "see 'stint plan list'" : "did you mean '" + close + "'?");
 }
 
-[[noreturn]] void refuse_ended(const PlanRow& plan) {
+sys_seconds end_of(const PlanRow& plan) {
   sys_seconds end{};
   for (const SegmentRow& segment : plan.segments) end = std::max(end, segment.end);
+  return end;
+}
+
+[[noreturn]] void refuse_ended(const PlanRow& plan) {
   refuse(Cause::kPlan, "plan {}: ended {}; book another with 'stint plan create'", plan.name,
-         format_time(end));
+         format_time(end_of(plan)));
 }
 
 const PlanRow& find_plan(const std::string& name, std::uint32_t uid, const PlanTable& table) {
@@ -63,12 +67,13 @@ sys_seconds earliest_start(const JobRequest& request, sys_seconds now) {
 }
 
 // The first segment with a whole minute left, Slurm's unit of time limits.
-const SegmentRow& find_segment(const PlanRow& plan, sys_seconds start) {
+const SegmentRow& find_segment(const PlanRow& plan, sys_seconds start, sys_seconds now) {
   if (const SegmentRow* segment = plan.segment_at(start + seconds(59))) return *segment;
-  const SegmentRow* last = plan.segment_at(start);
-  if (!last) refuse_ended(plan);
-  refuse(Cause::kTime, "plan {}: ends {}, less than a minute after the job could start", plan.name,
-         format_time(last->end));
+  if (!plan.segment_at(now)) refuse_ended(plan);
+  refuse(
+      Cause::kTime, "plan {}: ends {}, {}; book another with 'stint plan create'", plan.name,
+      format_time(end_of(plan)),
+      plan.segment_at(start) ? "less than a minute after the job could start" : "before the job's --begin");
 }
 
 void check_reservation(const JobRequest& request, const PlanRow& plan, const SegmentRow& segment) {
@@ -92,8 +97,21 @@ std::uint32_t required_node_count(const JobRequest& request) {
   }
 }
 
+std::string recipe_name(const JobRequest& request) {
+  return request.environment.recipe.substr(0, request.environment.recipe.find('@'));
+}
+
+// A srun that brings its own node count lowers it to its tasks; from one that gets it here, slurmctld 22.05.8
+// takes fewer tasks than nodes, divides by zero and dies.
+void check_tasks(const JobRequest& request, std::uint32_t nodes) {
+  if (!request.interactive || !request.tasks || *request.tasks >= nodes) return;
+  refuse(Cause::kNodes, "recipe {}: wants {} nodes, the job has {} task{}; use -n {} or more, or -N {}",
+         recipe_name(request), nodes, *request.tasks, *request.tasks == 1 ? "" : "s", nodes, *request.tasks);
+}
+
 void set_nodes(const JobRequest& request, JobChanges& changes) {
   if (request.min_nodes || !request.environment.nodes) return;
+  check_tasks(request, *request.environment.nodes);
   changes.min_nodes = changes.max_nodes = request.environment.nodes;
 }
 
@@ -115,7 +133,8 @@ void fit_nodes(const JobRequest& request, const PlanRow& plan, JobChanges& chang
     refuse(Cause::kNodes, "plan {}: has {} node{}, {} wants {}; use -N {} or book a larger plan", plan.name,
            limit, limit == 1 ? "" : "s", wanted == asked ? source : "the node list", wanted, limit);
   }
-  changes.max_nodes = std::min(limit, changes.max_nodes.value_or(request.max_nodes.value_or(limit)));
+  const std::uint32_t most = request.max_nodes.value_or(std::max(wanted, request.tasks.value_or(limit)));
+  changes.max_nodes = std::min(limit, changes.max_nodes.value_or(most));
 }
 
 minutes room(const SegmentRow& segment, sys_seconds start) {
@@ -140,7 +159,7 @@ void fit_time(const JobRequest& request, const PlanRow& plan, const SegmentRow& 
 
 void check_form(const JobRequest& request) {
   const JobEnvironment& job = request.environment;
-  const std::string recipe = job.recipe.substr(0, job.recipe.find('@'));
+  const std::string recipe = recipe_name(request);
   const std::string subject = job.plan.empty() ? "recipe " + recipe : "plan " + job.plan;
   if (request.heterogeneous) {
     refuse(Cause::kOther, "{}: heterogeneous jobs cannot use it; submit the parts as jobs of their own",
@@ -161,7 +180,7 @@ JobChanges plan_changes(const JobRequest& request, const PlanTable& table, sys_s
   check_form(request);
   const PlanRow& plan = find_plan(request.environment.plan, request.uid, table);
   const sys_seconds start = earliest_start(request, now);
-  const SegmentRow& segment = find_segment(plan, start);
+  const SegmentRow& segment = find_segment(plan, start, now);
   check_reservation(request, plan, segment);
   check_partition(request, plan);
   JobChanges changes;

@@ -25,6 +25,7 @@ struct JobRequest {
   std::optional<minutes> time_limit, time_min;
   std::optional<sys_seconds> begin_time;
   std::string reservation, partition, required_nodes, gres;
+  bool interactive = false;  // salloc or srun: no batch script
   bool heterogeneous = false;
   bool lost_recipe = false;  // a batch job whose environment lacks the frozen recipe
 };

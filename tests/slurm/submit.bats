@@ -6,11 +6,12 @@ load lab
 bats_require_minimum_version 1.5.0
 
 setup_file() {
-  lab_up --nodes 5 --slurm "PartitionName=other Nodes=ALL MaxTime=INFINITE State=UP"
+  lab_up --nodes 6 --slurm "PartitionName=other Nodes=ALL MaxTime=INFINITE State=UP"
   mkdir -m 777 "$STINT_LAB/work"
   chmod 755 "$STINT_LAB"
   echo "once upon a time" >"$STINT_LAB/work/book.txt"
-  export RECIPE="tiny-llama,data.path=$STINT_LAB/work/book.txt,resources.nodes=2"
+  export TINY="tiny-llama,data.path=$STINT_LAB/work/book.txt"  # 4 nodes
+  export RECIPE="$TINY,resources.nodes=2"
   stint plan create --name demo --nodes 3 --spares 1 --duration 1h --users root,nobody
   stint plan create --name theirs --nodes 1 --spares 0 --duration 1h --users daemon
 }
@@ -18,7 +19,8 @@ teardown_file() { lab_down; }
 
 setup() { cd "$STINT_LAB/work" || return 1; }
 teardown() {
-  scancel --user=root,nobody || true
+  scancel --user=root
+  scancel --user=nobody
   wait_until 20 nothing_queued
 }
 
@@ -82,9 +84,20 @@ refused() {
 }
 
 @test "srun outside a job" {
-  run -0 --separate-stderr srun --training-plan=demo --recipe="$RECIPE" --ntasks-per-node=1 \
+  run -0 --separate-stderr srun --training-plan=demo --recipe="$RECIPE" \
     sh -c 'echo $SLURM_STINT_PLAN $SLURM_JOB_NUM_NODES'
   [[ ${lines[0]} == "demo 2" ]]
+}
+
+# Slurm 22.05.8 dies of a step with fewer tasks than nodes, which srun prevents only for its own -N.
+@test "srun with fewer tasks than the recipe's nodes is refused, and slurmctld lives" {
+  refused "wants 2 nodes, the job has 1 task" srun --training-plan=demo --recipe="$RECIPE" -n1 true
+  refused "wants 2 nodes, the job has 1 task" srun --recipe="$RECIPE" --ntasks-per-node=1 true
+  run -0 srun --training-plan=demo --recipe="$RECIPE" -n2 --ntasks-per-node=1 true
+  run -0 srun --training-plan=demo -n2 true
+  run -0 srun --training-plan=demo -n3 -N1-3 true
+  run -0 srun --training-plan=demo --recipe="$RECIPE" -N1 -n1 true
+  scontrol ping | grep -q "is UP"
 }
 
 @test "a plan that is unknown, another user's or cancelled is refused" {
@@ -98,7 +111,7 @@ refused() {
 }
 
 @test "more nodes than the plan has, spares not counted, are refused" {
-  refused "plan demo: has 3 nodes, the recipe wants 4" sbatch --training-plan=demo --recipe="$RECIPE,resources.nodes=4" --wrap true
+  refused "plan demo: has 3 nodes, the recipe wants 4" sbatch --training-plan=demo --recipe="$TINY,resources.nodes=4" --wrap true
   refused "plan demo: has 3 nodes, the job wants 4" sbatch --training-plan=demo -N4 --wrap true
 }
 
@@ -139,7 +152,7 @@ refused() {
 }
 
 @test "a recipe without a plan makes an ordinary job of its size" {
-  job=$(submit --recipe="$RECIPE,resources.nodes=1" -p other --wrap 'sleep 60')
+  job=$(submit --recipe="$TINY,resources.nodes=1" -p other --wrap 'sleep 60')
   [[ $(field "$job" Reservation) == "" && $(field "$job" NumNodes) == 1* && $(field "$job" Partition) == other ]]
   [[ $(admin_comment "$job") =~ ^"stint recipe=tiny-llama@" ]]
 }
@@ -159,7 +172,7 @@ E
 ./inner.sh outer
 export SBATCH_WAIT=1
 sbatch -o nested.inherit inner.sh inherit
-sbatch -o nested.replace --recipe="$RECIPE,resources.nodes=1" inner.sh replace
+sbatch -o nested.replace --recipe="$TINY,resources.nodes=1" inner.sh replace
 sbatch -o nested.leave --training-plan=none inner.sh leave
 E
   chmod +x inner.sh outer.sh
@@ -188,7 +201,7 @@ E
 @test "a waiting job does not run elsewhere by another partition or node list" {
   outside=$(comm -13 <(scontrol show hostnames "$(scontrol --oneliner show reservation demo.0 | grep -oP '(?<= Nodes=)\S+')") \
     <(sinfo --noheader --Node --format %N | sort -u) | head -n1)
-  job=$(as_nobody sbatch --parsable -o /dev/null --training-plan=demo --begin=now+1hour -t1 --wrap 'sleep 60')
+  job=$(as_nobody sbatch --parsable -o /dev/null --training-plan=demo --begin=now+60 -t1 --wrap 'sleep 60')
   as_nobody scontrol update jobid="$job" partition=other
   as_nobody scontrol update jobid="$job" nodelist="$outside" || true
   as_nobody scontrol update jobid="$job" starttime=now

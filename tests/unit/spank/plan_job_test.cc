@@ -77,6 +77,29 @@ TEST(PlanJob, NeverTakesASpare) {
   EXPECT_EQ(accepted(tasks).max_nodes, 4u);
 }
 
+TEST(PlanJob, TakesNoMoreNodesThanTasks) {
+  JobRequest request = job_in("demo");
+  request.tasks = 2;
+  EXPECT_EQ(accepted(request).max_nodes, 2u);
+  request.min_nodes = 3;
+  EXPECT_EQ(accepted(request).max_nodes, 3u);
+}
+
+TEST(PlanJob, InteractiveJobWithFewerTasksThanTheRecipesNodesIsRefused) {
+  JobRequest request = recipe_in("demo", 3);
+  request.interactive = true;
+  EXPECT_EQ(accepted(request).min_nodes, 3u);
+  request.tasks = 3;
+  EXPECT_EQ(accepted(request).min_nodes, 3u);
+  request.tasks = 1;
+  EXPECT_EQ(refused(request).message,
+            "recipe tiny: wants 3 nodes, the job has 1 task; use -n 3 or more, or -N 1");
+  request.environment.plan.clear();
+  EXPECT_TRUE(std::holds_alternative<Refusal>(decide_recipe_job(request)));
+  request.interactive = false;
+  EXPECT_TRUE(std::holds_alternative<JobChanges>(decide_recipe_job(request)));
+}
+
 TEST(PlanJob, WithoutAnyWishTakesOneNode) {
   const JobChanges changes = accepted(job_in("demo"));
   EXPECT_EQ(changes.min_nodes, 1u);
@@ -159,7 +182,8 @@ TEST(PlanJob, BeginTimeChoosesTheSegmentAndTheTimeLeft) {
   request.begin_time = kNow + seconds(1800);
   EXPECT_EQ(accepted(request).time_limit, minutes(30));
   request.begin_time = kNow + seconds(7200);
-  EXPECT_THAT(refused(request).message, HasSubstr("plan demo: ended"));
+  EXPECT_THAT(refused(request).message,
+              AllOf(HasSubstr("plan demo: ends "), HasSubstr("before the job's --begin")));
   request.begin_time = kNow - seconds(7200);
   EXPECT_EQ(accepted(request).time_limit, minutes(60));
 }
