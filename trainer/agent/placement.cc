@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/agent/placement.h"
 
+#include <algorithm>
+
 #include "trainer/topology/placement.h"
 
 namespace stint::agent {
@@ -29,7 +31,9 @@ Placement place(const std::vector<Identity>& nodes, std::size_t self,
   const topology::Slice slice = slice_of(nodes, self);
   placement.binding = topology::plan_binding(cores, static_cast<int>(recipe.resources.workers_per_node),
                                              static_cast<int>(recipe.resources.threads_per_worker), slice);
-  if (self == 0 && !order.note.empty()) placement.notes.push_back(order.note);
+  const bool on_switches =
+      std::any_of(nodes.begin(), nodes.end(), [](const Identity& node) { return !node.topology.empty(); });
+  if (self == 0 && on_switches && !order.note.empty()) placement.notes.push_back(order.note);
   if (slice.index == 0 && !placement.binding.note.empty()) placement.notes.push_back(placement.binding.note);
   return placement;
 }

@@ -50,7 +50,7 @@ Decision RestartPolicy::decide(const AttemptEnd& end) {
     return {Next::kGiveUp,
             fmt::format("{}; {} restarts without a new checkpoint, resilience.max_restarts allows no more",
                         why, restarts_),
-            true};
+            cause != nullptr};
   }
   ++restarts_;
   return {Next::kRestart, why, cause != nullptr};

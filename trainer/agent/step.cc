@@ -146,11 +146,17 @@ void StepRunner::pause(milliseconds duration) {
   }
 }
 
-ChildCommand srun_command(const std::string& program, int nodes) {
-  return {{"srun", fmt::format("--nodes={}", nodes), fmt::format("--ntasks={}", nodes), "--ntasks-per-node=1",
-           "--overlap", "--kill-on-bad-exit=1", "--wait=0", "--cpu-bind=none", "--mem-bind=none",
-           "--mpi=none", "--input=none", "--quiet", "--export=ALL", "--job-name=stint-train", program},
-          {}};
+ChildCommand srun_command(const std::string& program, int nodes, bool binds_tasks) {
+  std::vector<std::string> words{"srun", fmt::format("--nodes={}", nodes), fmt::format("--ntasks={}", nodes)};
+  for (const char* word :
+       {"--ntasks-per-node=1", "--overlap", "--kill-on-bad-exit=1", "--wait=0", "--mpi=none", "--input=none",
+        "--quiet", "--export=ALL", "--job-name=stint-train"}) {
+    words.emplace_back(word);
+  }
+  // srun complains about these options on a cluster without a task plugin.
+  if (binds_tasks) words.insert(words.end(), {"--cpu-bind=none", "--mem-bind=none"});
+  words.push_back(program);
+  return {std::move(words), {}};
 }
 
 std::vector<ChildCommand> local_commands(const std::string& program, const std::string& job, int count) {

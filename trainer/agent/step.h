@@ -46,8 +46,9 @@ class StepRunner {
   std::vector<Child> children_;
 };
 
-// The step of a whole allocation: one agent on each of `nodes` nodes.
-ChildCommand srun_command(const std::string& program, int nodes);
+// The step of a whole allocation: one agent on each of `nodes` nodes, which binds its workers itself.
+// binds_tasks: Slurm would bind the agent if it were not told otherwise.
+ChildCommand srun_command(const std::string& program, int nodes, bool binds_tasks);
 // `count` agents on this host.
 std::vector<ChildCommand> local_commands(const std::string& program, const std::string& job, int count);
 

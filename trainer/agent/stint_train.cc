@@ -28,12 +28,6 @@ struct Options {
   int local = 0;
 };
 
-// A wrong recipe or directory stays wrong however often the job is started again.
-class FinalError : public Error {
- public:
-  using Error::Error;
-};
-
 template <typename Work>
 auto final_if_it_fails(Work work) {
   try {
@@ -162,8 +156,9 @@ int run_batch(const Options& options) {
   const std::string count = environment_text("SLURM_JOB_NUM_NODES");
   const int nodes =
       count.empty() ? static_cast<int>(request.recipe.resources.nodes) : std::atoi(count.c_str());
+  // Found out once: the file may be replaced during a long run.
+  const auto command = srun_command(own_path(), nodes, slurm_binds_tasks());
   const auto commands = [&] {
-    auto command = srun_command(own_path(), nodes);
     return options.worker.empty() ? std::vector{command} : with_worker({command}, worker_program(options));
   };
   return supervise(request, commands, [&] { return requeue_slurm_job(job); });
@@ -173,7 +168,8 @@ int run_local(const Options& options) {
   const std::string job = fmt::format("local-{}-{}", host_name(), getpid());
   const RunRequest request = request_for(options, job);
   const auto worker = worker_program(options);
-  const auto commands = [&] { return with_worker(local_commands(own_path(), job, options.local), worker); };
+  const auto agents = with_worker(local_commands(own_path(), job, options.local), worker);
+  const auto commands = [&] { return agents; };
   return supervise(request, commands, [] { return false; });
 }
 

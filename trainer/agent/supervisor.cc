@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/agent/supervisor.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,8 +20,11 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// A step that nobody explains may mean that Slurm is about to end the job: give its SIGTERM time to come.
+// A step that nobody explains may mean that Slurm is about to end the job: give its SIGTERM time to come. Not
+// so long after a SIGKILL, which Slurm does not begin with; longer when srun could not start a single agent.
 constexpr milliseconds kUnexplainedPause{2000};
+constexpr milliseconds kKilledPause{300};
+constexpr milliseconds kNotStartedPause{5000};
 // scontrol requeue has been accepted: the SIGTERM that must follow.
 constexpr std::chrono::seconds kRequeueWait{60};
 constexpr std::chrono::seconds kScontrolTimeout{30};
@@ -76,6 +80,12 @@ std::int64_t starts_without_checkpoint(const RunLog& log, const std::string& job
     if (name == "start" && event.contains("job") && event["job"] == job) ++starts;
   }
   return starts;
+}
+
+milliseconds pause_after(const RunRequest& request, int attempt, int exit_code) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(attempt_folder(request, attempt), ignored)) return kNotStartedPause;
+  return exit_code == 128 + SIGKILL ? kKilledPause : kUnexplainedPause;
 }
 
 AttemptEnd read_attempt(const RunRequest& request, int attempt, int exit_code) {
@@ -188,12 +198,16 @@ void finish_with_report(const RunDirectory& run, const std::string& service_addr
 }
 
 int supervise(const RunRequest& request, const AttemptCommands& commands, const Requeue& requeue) {
-  prepare_run_directory(request.run, request.frozen);
+  try {
+    prepare_run_directory(request.run, request.frozen);
+    check_only_user(request);
+  } catch (const Error& error) {
+    throw FinalError(error.what());
+  }
   if (run_is_finished(read_log(request.run), request.recipe)) {
     say("the run is finished already");
     return finish(request);
   }
-  check_only_user(request);
   say(fmt::format("run directory {}", request.run.root.string()));
   StepRunner runner;
   const RunLog log = read_log(request.run);
@@ -202,7 +216,7 @@ int supervise(const RunRequest& request, const AttemptCommands& commands, const 
   for (int attempt = 0;; ++attempt) {
     const int exit_code = runner.run(with_variables(commands(), request, attempt));
     const Decision decision = policy.decide(read_attempt(request, attempt, exit_code));
-    if (!decision.explained) runner.pause(kUnexplainedPause);
+    if (!decision.explained) runner.pause(pause_after(request, attempt, exit_code));
     switch (decision.next) {
       case Next::kFinished:
         return finish(request);
@@ -216,6 +230,18 @@ int supervise(const RunRequest& request, const AttemptCommands& commands, const 
     append_event(request.run, "restart", {{"why", decision.why}, {"attempt", attempt + 1}});
     say(fmt::format("{}; starts the step again ({} of {} restarts without a new checkpoint)", decision.why,
                     policy.restarts(), policy.max_restarts()));
+  }
+}
+
+bool slurm_binds_tasks() {
+  try {
+    const ProcessResult result = run_process({"scontrol", "show", "config"}, kScontrolTimeout);
+    const auto line = result.output.find("TaskPlugin ");
+    if (result.status != 0 || line == std::string::npos) return true;
+    const std::string value = result.output.substr(line, result.output.find('\n', line) - line);
+    return value.find("none") == std::string::npos && value.find("null") == std::string::npos;
+  } catch (const Error&) {
+    return true;
   }
 }
 

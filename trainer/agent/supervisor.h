@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 
+#include "base/error.h"
 #include "base/run_directory.h"
 #include "recipes/recipe.h"
 #include "trainer/agent/restart_policy.h"
@@ -13,6 +14,12 @@
 #include "trainer/agent/step.h"
 
 namespace stint::agent {
+
+// A wrong recipe or directory stays wrong however often the job is started again: exit code 93.
+class FinalError : public Error {
+ public:
+  using Error::Error;
+};
 
 struct RunRequest {
   std::string frozen;  // the complete recipe text
@@ -48,10 +55,11 @@ using AttemptCommands = std::function<std::vector<ChildCommand>()>;
 // Puts the job back into the queue; true: accepted, and Slurm ends this process soon.
 using Requeue = std::function<bool()>;
 
-// Returns the exit code of stint-train.
+// Returns the exit code of stint-train. Throws FinalError when the directory cannot be used.
 int supervise(const RunRequest& request, const AttemptCommands& commands, const Requeue& requeue);
 
 // scontrol and squeue.
+bool slurm_binds_tasks();  // a task plugin is configured, or nothing can be found out
 bool requeue_slurm_job(const std::string& job);
 bool slurm_job_is_alive(const std::string& job);
 

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/ini.h"
+#include "trainer/agent/supervisor.h"
+
+namespace stint::agent {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+
+class SupervisorTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = std::filesystem::temp_directory_path() / "stint-supervisor.XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    run_.root = pattern;
+  }
+  void TearDown() override { std::filesystem::remove_all(run_.root); }
+  RunDirectory run_;
+};
+
+TEST(RunDirectoryName, FillsInJobRecipeAndUser) {
+  recipes::Recipe recipe;
+  recipe.name = "tiny";
+  recipe.run.directory = "stint-runs/%u/%n-%j";
+  EXPECT_EQ(run_directory(recipe, "12", "ada", "/home/ada").root, "/home/ada/stint-runs/ada/tiny-12");
+  recipe.run.directory = "/scratch/../fixed";
+  EXPECT_EQ(run_directory(recipe, "12", "ada", "/home/ada").root, "/fixed");
+}
+
+TEST(RunDirectoryName, RefusesOtherPercents) {
+  recipes::Recipe recipe;
+  for (const char* pattern : {"a-%x", "a-%", "%%"}) {
+    recipe.run.directory = pattern;
+    EXPECT_THROW(run_directory(recipe, "12", "ada", "/"), Error) << pattern;
+  }
+}
+
+TEST_F(SupervisorTest, PreparesADirectoryOnceForOneRecipe) {
+  const RunDirectory run{run_.root / "a" / "b"};
+  prepare_run_directory(run, "[run]\n");
+  prepare_run_directory(run, "[run]\n");
+  EXPECT_EQ(read_file(run.recipe(), 100), "[run]\n");
+  try {
+    prepare_run_directory(run, "[model]\n");
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("run.directory="));
+  }
+  EXPECT_EQ(read_file(run.recipe(), 100), "[run]\n");
+}
+
+TEST_F(SupervisorTest, OnlyTheLastStepFinishesARun) {
+  recipes::Recipe recipe;
+  recipe.run.steps = 40;
+  append_event(run_, "finish", {{"step", 30}});
+  EXPECT_FALSE(run_is_finished(read_log(run_), recipe));
+  append_event(run_, "finish", {{"step", 40}});
+  EXPECT_TRUE(run_is_finished(read_log(run_), recipe));
+}
+
+TEST_F(SupervisorTest, FindsAnotherLiveJobAndForgetsDeadOnes) {
+  std::filesystem::create_directories(run_.rendezvous() / "11.0.0");
+  const auto alive = [](const std::string& job) { return job == "local-a.b-7"; };
+  EXPECT_EQ(other_user_of(run_, "12", alive), "");
+  EXPECT_FALSE(std::filesystem::exists(run_.rendezvous() / "11.0.0"));
+  std::filesystem::create_directories(run_.rendezvous() / "local-a.b-7.0.2");
+  EXPECT_EQ(other_user_of(run_, "12", alive), "local-a.b-7");
+  EXPECT_TRUE(std::filesystem::exists(run_.rendezvous() / "local-a.b-7.0.2"));
+}
+
+TEST(Step, SrunStartsOneAgentANodeAndEndsThemTogether) {
+  const ChildCommand command = srun_command("/opt/stint-train", 4, true);
+  EXPECT_EQ(command.words.front(), "srun");
+  EXPECT_EQ(command.words.back(), "/opt/stint-train");
+  for (const char* word : {"--nodes=4", "--ntasks-per-node=1", "--kill-on-bad-exit=1", "--export=ALL"}) {
+    EXPECT_THAT(command.words, Contains(word));
+  }
+  EXPECT_THAT(command.words, Contains("--cpu-bind=none"));
+  EXPECT_THAT(srun_command("/opt/stint-train", 4, false).words, testing::Not(Contains("--cpu-bind=none")));
+}
+
+TEST(Step, TakesTheHighestExitCode) {
+  StepRunner runner;
+  EXPECT_EQ(runner.run({{{"true"}, {}}, {{"true"}, {}}}), 0);
+  EXPECT_EQ(runner.run({{{"sh", "-c", "exit 3"}, {}}}), 3);
+}
+
+TEST(Step, OneBadExitEndsTheOthers) {
+  StepRunner runner;
+  EXPECT_EQ(runner.run({{{"sh", "-c", "trap '' TERM; exec sleep 600"}, {}}, {{"sh", "-c", "exit 3"}, {}}}),
+            128 + 9);
+}
+
+TEST(Step, VariablesReachTheChild) {
+  StepRunner runner;
+  EXPECT_EQ(runner.run({{{"sh", "-c", "test \"$STINT_ATTEMPT\" = 4"}, {{"STINT_ATTEMPT", "4"}}}}), 0);
+}
+
+TEST(Step, MissingProgramIsAFailure) {
+  StepRunner runner;
+  EXPECT_EQ(runner.run({{{"/no/such/program"}, {}}}), 127);
+}
+
+}  // namespace
+}  // namespace stint::agent

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "trainer/agent/placement.h"
+#include "trainer/agent/view.h"
+
+namespace stint::agent {
+namespace {
+
+using testing::ElementsAre;
+
+TEST(View, RanksFollowTheRingThenTheWorkersOfANode) {
+  const View view = make_view(3, {2, 0, 1}, {{"a0", "a1"}, {"b0", "b1"}, {"c0", "c1"}});
+  EXPECT_THAT(view.addresses, ElementsAre("c0", "c1", "a0", "a1", "b0", "b1"));
+  EXPECT_EQ(view.ranks.rank_of({0, 1}), 3);
+  const auto message = view.message_for(3);
+  EXPECT_EQ(message["type"], "view");
+  EXPECT_EQ(message["epoch"], 3);
+  EXPECT_EQ(message["rank"], 3);
+  EXPECT_EQ(message["size"], 6);
+  EXPECT_EQ(message["addresses"].size(), 6U);
+}
+
+TEST(View, RefusesAnOrderThatForgetsANode) {
+  EXPECT_THROW(make_view(1, {0, 0}, {{"a"}, {"b"}}), Error);
+  EXPECT_THROW(make_view(1, {0}, {{"a"}, {"b"}}), Error);
+  EXPECT_THROW(make_view(1, {0, 1}, {{"a"}, {}}), Error);
+}
+
+TEST(Placement, RingFollowsTheSwitchesAndAgentsOfOneHostShareItsCores) {
+  std::vector<Identity> nodes(4);
+  const char* addresses[] = {"s.leaf2.n1", "s.leaf1.n2", "s.leaf2.n3", "s.leaf1.n4"};
+  for (std::size_t i = 0; i < 4; ++i) {
+    nodes[i].node = "n" + std::to_string(i + 1);
+    nodes[i].host = i < 2 ? "x" : "y";
+    nodes[i].topology = addresses[i];
+  }
+  const std::vector<topology::Core> cores{{0, {0}}, {0, {1}}};
+  recipes::Recipe recipe;
+  recipe.resources.workers_per_node = 1;
+  const Placement first = place(nodes, 2, cores, recipe);
+  const Placement second = place(nodes, 3, cores, recipe);
+  EXPECT_THAT(first.order, ElementsAre(1, 3, 0, 2));
+  EXPECT_EQ(second.order, first.order);
+  EXPECT_THAT(first.binding.cpus, ElementsAre(ElementsAre(0)));
+  EXPECT_THAT(second.binding.cpus, ElementsAre(ElementsAre(1)));
+}
+
+}  // namespace
+}  // namespace stint::agent
