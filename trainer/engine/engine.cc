@@ -70,9 +70,15 @@ Status Engine::start() {
 std::string Engine::load_or_initialize() try {
   checkpoints_.prepare();
   const auto loaded = checkpoints_.load_newest(state_);
-  warnings_ = loaded.skipped;
+  for (const auto& skipped : loaded.skipped) warnings_.push_back(skipped + "; going back to the one before");
   if (loaded.manifest) {
     last_loss_ = loaded.manifest->value("loss", 0.0);
+    const auto bytes = loaded.manifest->value("data", nlohmann::json::object()).value("bytes", data_.bytes());
+    if (bytes != data_.bytes())
+      warnings_.push_back(
+          fmt::format("data: {} has {} bytes, the checkpoint of step {} was trained on {}; the run goes "
+                      "on with other batches",
+                      recipe_.data.path, data_.bytes(), state_.step, bytes));
     return {};
   }
   if (!loaded.skipped.empty())

@@ -56,7 +56,7 @@ class Engine {
   double last_loss() const { return last_loss_; }  // also after a resume; 0 before the first step
   const State& state() const { return state_; }
   const model::Layout& layout() const { return layout_; }
-  // Checkpoints that start() passed over, each with its cause (rank 0).
+  // For people, from start() on rank 0: checkpoints passed over with their causes, data of another size.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:

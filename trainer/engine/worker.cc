@@ -142,6 +142,8 @@ class Worker {
   std::optional<View> wait_for_view();
   int train(Engine& engine, comm::Communicator& communicator);
   void report_step(const StepReport& report);
+  template <typename Body>
+  void for_tensorboard(Body&& body);
   void save(Engine& engine);
   [[noreturn]] void lose_peer(const comm::Status& status);
   void tell(const json& message) {
@@ -187,7 +189,7 @@ int Worker::run() {
     return engine->start();
   });
   if (!status) lose_peer(status);
-  for (const auto& warning : engine->warnings()) spdlog::warn("skipped: {}", warning);
+  for (const auto& warning : engine->warnings()) spdlog::warn("{}", warning);
   return train(*engine, communicator);
 }
 
@@ -222,7 +224,8 @@ std::optional<View> Worker::wait_for_view() {
 
 int Worker::train(Engine& engine, comm::Communicator& communicator) {
   const bool first = communicator.rank() == 0;
-  if (first && recipe_.run.tensorboard) events_.emplace(arguments_.run.root, engine.current_step());
+  if (first && recipe_.run.tensorboard)
+    for_tensorboard([&] { events_.emplace(arguments_.run.root, engine.current_step()); });
   const auto begin = std::chrono::steady_clock::now();
   tell({{"type", "ready"}, {"resume_step", engine.current_step()}, {"parameters", engine.parameter_count()}});
   const Mailbox mailbox(channel_);
@@ -253,11 +256,19 @@ void Worker::report_step(const StepReport& report) {
   const json event = meter_.event(report, recipe_.data.global_batch_size * recipe_.data.sequence_length);
   tell(event);
   if (!events_) return;
-  try {
+  for_tensorboard([&] {
     events_->scalars(report.step, {{"loss", report.loss},
                                    {"grad_norm", report.grad_norm},
                                    {"learning_rate", report.learning_rate},
                                    {"tokens_per_second", event.at("tokens_per_second")}});
+  });
+}
+
+// A full disk for charts is no reason to stop training.
+template <typename Body>
+void Worker::for_tensorboard(Body&& body) {
+  try {
+    body();
   } catch (const Error& error) {
     spdlog::warn("{}; the run goes on without TensorBoard", error.what());
     events_.reset();
@@ -300,7 +311,7 @@ Channel take_channel() {
   return Channel(agent::kWorkerChannel);
 }
 
-int fail_with(Channel& channel, const char* what, int code) {
+[[noreturn]] void fail_with(Channel& channel, const char* what, int code) {
   fmt::print(stderr, "stint: {}\n", what);
   try {
     channel.send({{"type", "error"}, {"what", what}, {"exit", code}});
@@ -318,9 +329,9 @@ int run_main(int argc, char** argv) {
   try {
     return Worker(arguments, channel).run();
   } catch (const DoNotRetry& error) {
-    return fail_with(channel, error.what(), contract::kExitDoNotRequeue);
+    fail_with(channel, error.what(), contract::kExitDoNotRequeue);
   } catch (const std::exception& error) {
-    return fail_with(channel, error.what(), contract::kExitFailure);
+    fail_with(channel, error.what(), contract::kExitFailure);
   }
 }
 
@@ -329,7 +340,8 @@ int run_main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return stint::engine::run_main(argc, argv);
+    // The destructors of libtorch's libraries would take longer than all else at the end.
+    stint::engine::leave_at_once(stint::engine::run_main(argc, argv));
   } catch (const std::exception& error) {
     fmt::print(stderr, "stint: {}\n", error.what());
     return stint::contract::kExitFailure;

@@ -191,6 +191,19 @@ TEST(Engine, CheckpointsOfAnotherModelAreAnErrorOnEveryRankNotAFreshStart) {
   }
 }
 
+TEST(Engine, DataOfAnotherSizeIsSaidAtResume) {
+  const TemporaryFolder folder;
+  const auto recipe = tiny_recipe(write_text(folder.path / "text", sample_text()));
+  train(recipe, folder.run(), 1, 2);
+  write_text(folder.path / "text", sample_text() + "more");
+  in_world(1, [&](comm::Communicator& communicator) {
+    Engine engine(recipe, folder.run(), communicator, {});
+    ASSERT_TRUE(engine.start());
+    EXPECT_EQ(engine.current_step(), 2);
+    EXPECT_THAT(engine.warnings(), testing::ElementsAre(HasSubstr("other batches")));
+  });
+}
+
 TEST(Engine, LossThatIsNotFiniteEndsTheRunBeforeTheUpdate) {
   const TemporaryFolder folder;
   auto recipe = tiny_recipe(write_text(folder.path / "text", sample_text()));

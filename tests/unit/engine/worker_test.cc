@@ -12,6 +12,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 
 #include "base/contract.h"
 #include "base/error.h"
@@ -64,7 +65,11 @@ class Worker {
 
   void send(const json& message) { channel_->send(message); }
   void close_channel() { channel_.reset(); }
-  void kill_now() { kill(pid_, SIGKILL); }
+  // Dead and reaped: a zombie still counts as alive for those who look.
+  void kill_now() {
+    kill(pid_, SIGKILL);
+    waitpid(std::exchange(pid_, -1), nullptr, 0);
+  }
 
   // The next message of this type; others are kept for later calls of seen().
   json expect(const std::string& type) {
@@ -86,6 +91,7 @@ class Worker {
       if (received.message) seen_.push_back(*received.message);
       if (received.closed) break;
     }
+    if (pid_ < 0) return 128 + SIGKILL;
     int status = 0;
     while (waitpid(pid_, &status, WNOHANG) == 0) {
       if (Clock::now() > deadline) fail("stint-worker does not end");
@@ -233,6 +239,7 @@ TEST(WorkerProgram, KilledPeerIsReportedByTheSurvivor) {
   const auto lost = world[0].seen("peer_lost");
   ASSERT_EQ(lost.size(), 1);
   EXPECT_EQ(lost[0].at("rank"), 1);
+  EXPECT_THAT(lost[0].at("why").get<std::string>(), testing::Not(HasSubstr("still waiting")));
 }
 
 TEST(WorkerProgram, LeavesWithItsAgent) {

@@ -19,11 +19,11 @@ constexpr std::int64_t kBatch = 2, kColumns = 8;
 
 Config tiny(bool tied, bool bf16) {
   Config c;
-  c.vocab_size = 19;
+  c.vocab_size = 11;
   c.hidden_size = 24;
-  c.intermediate_size = 20;
+  c.intermediate_size = 10;
   c.layers = 2;
-  c.heads = 6;
+  c.heads = 4;
   c.key_value_heads = 2;
   c.rope_theta = 100;
   c.rms_norm_eps = 1e-5;
@@ -110,9 +110,9 @@ TEST_P(LlamaTied, Bf16StaysNearPlainLoops) {
   Fixture f(tiny(GetParam(), true));
   const double loss = f.model.forward_backward(f.tokens, kBatch, 1.0 / 14),
                exact = f.reference(f.as_double());
-  EXPECT_NEAR(loss, exact, 0.02);
+  EXPECT_NEAR(loss, exact, 0.03);
   EXPECT_NE(static_cast<float>(loss), static_cast<float>(exact)) << "the products were not in bf16";
-  expect_gradients(f, 0.08);
+  expect_gradients(f, 0.15);
 }
 
 TEST(Llama, BackwardAddsToWhatTheGradientsHold) {
