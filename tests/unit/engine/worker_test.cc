@@ -199,7 +199,7 @@ TEST(WorkerProgram, StoppedRunResumesInNewProcessesBitForBit) {
   for (const char* precision : {"fp32", "bf16"}) {
     Fixture f;
     f.recipe.model.precision = precision;
-    f.recipe.run.steps = 60;
+    f.recipe.run.steps = 30;
     f.recipe.checkpoint.interval = 0;
     f.freeze();
     const json undisturbed = files_of_a_run_over_memory(f.recipe, 2);
@@ -209,11 +209,11 @@ TEST(WorkerProgram, StoppedRunResumesInNewProcessesBitForBit) {
     ASSERT_EQ(world.finish(), (std::vector<int>{75, 75}));
     const auto stopped = world[0].seen("checkpoint");
     ASSERT_EQ(stopped.size(), 1);
-    ASSERT_LT(stopped[0].at("step"), 60);
+    ASSERT_LT(stopped[0].at("step"), 30);
     World resumed(f.run, 2);
     EXPECT_EQ(resumed.finish(), (std::vector<int>{0, 0}));
     EXPECT_EQ(resumed[0].seen("ready").at(0).at("resume_step"), stopped[0].at("step"));
-    EXPECT_EQ(f.manifest("00000060").at("files"), undisturbed) << precision;
+    EXPECT_EQ(f.manifest("00000030").at("files"), undisturbed) << precision;
   }
 }
 
