@@ -25,7 +25,7 @@ nlohmann::json parse_object(std::string_view body) {
 std::string text_field(const nlohmann::json& body, const char* field, std::size_t longest) {
   const auto found = body.find(field);
   if (found == body.end() || !found->is_string()) refuse(400, "failure report: '{}' must be a text", field);
-  const auto text = found->get<std::string>();
+  auto text = found->get<std::string>();
   if (text.size() > longest) refuse(400, "failure report: '{}' is longer than {} characters", field, longest);
   return text;
 }

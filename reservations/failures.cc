@@ -162,7 +162,7 @@ Verdict Failures::report(std::uint32_t id, const std::string& node, const std::s
   if (!job) refuse(404, "job {}: Slurm does not know it", id);
   if (job->uid != uid && !cluster_.is_operator(uid)) refuse(403, "job {}: is not yours", id);
   if (!tagged(*job)) refuse(409, "job {}: was not submitted with --training-plan or --recipe", id);
-  const Verdict down{"down", fmt::format("node {} is set DOWN and job {} is requeued without it", node, id)};
+  Verdict down{"down", fmt::format("node {} is set DOWN and job {} is requeued without it", node, id)};
   if (handled(id, node)) return down;
   if (job->state != JobState::kRunning || !contains(job->nodes, node)) {
     refuse(409, "job {}: does not run on node '{}'", id, node);

@@ -51,7 +51,7 @@ std::string name_field(const nlohmann::json& body) {
   if (!body.is_object()) fail("plan: the request must be a JSON object");
   const auto found = body.find("name");
   if (found == body.end() || !found->is_string()) fail("plan: the name is missing");
-  const auto name = found->get<std::string>();
+  auto name = found->get<std::string>();
   if (!valid_name(name)) {
     fail("plan: '{}' is no plan name; begin with a letter, then letters, digits, '_' or '-', at most 63",
          name.substr(0, 80));
