@@ -360,8 +360,10 @@ void Agent::peers_silent(const std::vector<std::size_t>& nodes) {
     }
   }
   if (lost.empty() || outcome_) return;
-  judge_missing(std::move(lost), fmt::format("no heartbeat for {}", recipe_.resilience.heartbeat_timeout),
-                contract::kExitFailure);
+  judge_missing(
+      std::move(lost),
+      fmt::format("no heartbeat for {}", std::chrono::duration<double>(recipe_.resilience.heartbeat_timeout)),
+      contract::kExitFailure);
 }
 
 void Agent::judge_missing(std::vector<std::size_t> nodes, std::string why, int fallback) {

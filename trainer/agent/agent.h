@@ -33,7 +33,7 @@ namespace stint::agent {
 struct Outcome {
   int exit_code = 0;
   std::string why;
-  std::vector<std::string> missing;  // nodes whose agents never came
+  std::vector<std::string> missing;  // nodes whose agents fell silent or never came
 };
 nlohmann::json to_json(const Outcome& outcome);
 std::optional<Outcome> parse_outcome(const nlohmann::json& json);

@@ -26,6 +26,12 @@ const Outcome* find_cause(const AttemptEnd& end) {
   return cause;
 }
 
+// Slurm may be about to say the same of the node, and to end the job.
+bool suspects_a_node(const AttemptEnd& end) {
+  return std::any_of(end.outcomes.begin(), end.outcomes.end(),
+                     [](const Outcome& outcome) { return !outcome.missing.empty(); });
+}
+
 std::string why_of(const Outcome* outcome, const std::string& fallback) {
   return outcome == nullptr ? fallback : outcome->why;
 }
@@ -44,16 +50,17 @@ Decision RestartPolicy::decide(const AttemptEnd& end) {
   }
   const Outcome* cause = find_cause(end);
   const std::string why = why_of(cause, fmt::format("the step ended with {}", describe_exit(end.exit_code)));
+  const bool explained = cause != nullptr && !suspects_a_node(end);
   if (end.checkpoint > checkpoint_) restarts_ = 0;
   checkpoint_ = std::max(checkpoint_, end.checkpoint);
   if (restarts_ >= max_restarts_) {
     return {Next::kGiveUp,
             fmt::format("{}; {} restarts without a new checkpoint, resilience.max_restarts allows no more",
                         why, restarts_),
-            cause != nullptr};
+            explained};
   }
   ++restarts_;
-  return {Next::kRestart, why, cause != nullptr};
+  return {Next::kRestart, why, explained};
 }
 
 }  // namespace stint::agent

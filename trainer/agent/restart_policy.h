@@ -23,7 +23,7 @@ enum class Next { kFinished, kRestart, kRequeue, kGiveUp };
 struct Decision {
   Next next = Next::kRestart;
   std::string why;
-  bool explained = false;  // an agent said why: no node needs to be suspected
+  bool explained = false;  // an agent said why, and no node is suspected: Slurm has no part in it
 };
 
 class RestartPolicy {

@@ -47,6 +47,12 @@ TEST(RestartPolicy, NamesTheCauseAndNotItsEcho) {
   EXPECT_EQ(decision.why, "a worker is gone: exit status 7");
 }
 
+TEST(RestartPolicy, ASuspectedNodeLeavesRoomForSlurm) {
+  RestartPolicy policy(3, -1);
+  EXPECT_TRUE(policy.decide(ended(1, {{1, "a worker is gone: exit status 7", {}}})).explained);
+  EXPECT_FALSE(policy.decide(ended(1, {{1, "no heartbeat for 1s", {"node3"}}})).explained);
+}
+
 TEST(RestartPolicy, GivesUpWithoutProgressAndStartsAnewWithIt) {
   RestartPolicy policy(2, 10);
   EXPECT_EQ(policy.decide(ended(1, {}, 10)).next, Next::kRestart);
