@@ -14,7 +14,7 @@ namespace {
 constexpr std::string_view kPlanOptionName = "_SLURM_SPANK_OPTION_stint_training_plan";
 constexpr std::size_t kMaxEntryBytes = 512;
 constexpr std::size_t kMaxRecipeName = 64, kHashDigits = 8;
-constexpr std::int64_t kMaxNodes = 65536, kMaxMinutes = 10 * 366 * 24 * 60;
+constexpr std::int64_t kMaxNodes = 65536, kMaxMinutes = 10LL * 366 * 24 * 60;
 
 bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');

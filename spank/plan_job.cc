@@ -11,7 +11,6 @@
 namespace stint::spank {
 namespace {
 
-using std::chrono::duration_cast;
 using std::chrono::floor;
 using std::chrono::seconds;
 
