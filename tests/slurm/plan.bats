@@ -6,6 +6,7 @@ bats_require_minimum_version 1.5.0
 
 setup_file() { lab_up --nodes 6; }
 teardown_file() { lab_down; }
+setup() { cd "$STINT_LAB" || return 1; }
 
 as_nobody() { setpriv --reuid="$(id -u nobody)" --regid="$(id -g nobody)" --clear-groups "$@"; }
 
