@@ -32,8 +32,9 @@ class Lab:
         except BaseException:
             self._remove_folders()
             raise
-        self.environment |= {"SLURM_CONF": f"{self.directory}/slurm.conf", "STINT_CONF": f"{self.directory}/stint.conf",
-                             "PATH": f"{BUILD}/bin:{os.environ['PATH']}"}
+        self.environment |= {"SLURM_CONF": f"{self.directory}/slurm.conf", "PATH": f"{BUILD}/bin:{os.environ['PATH']}"}
+        if "--plain" not in self._options:
+            self.environment["STINT_CONF"] = f"{self.directory}/stint.conf"
         return self
 
     def __exit__(self, *_) -> None:

@@ -14,7 +14,7 @@ from .labs import SOURCE, Job, Lab, run_events, wait_for
 RECIPE = f"tiny-llama,data.path={SOURCE}/build/data/book.txt,run.steps=100000,checkpoint.interval=10"
 # The peer's agents keep still, so that it is Slurm which acts, and Slurm alone.
 QUIET = ",resilience.heartbeat_timeout=1h,resilience.collective_timeout=1h,resilience.max_restarts=1000"
-RECOVERY_TARGET = 10.0   # seconds from SIGKILL to the first step after it
+RECOVERY_TARGET = 10.0   # seconds from SIGKILL on
 PEER_PATIENCE = 400.0
 START_SECONDS = 90.0
 LIGHT_SECONDS = 60.0     # for a light job to run again; far above what it takes, so that "lost" means lost
@@ -33,7 +33,7 @@ def submit_ours(lab: Lab) -> Job:
 
 
 def submit_peer(lab: Lab) -> Job:
-    recipe = lab.run("stint", "recipe", "show", "--frozen", RECIPE + QUIET, STINT_CONF="")
+    recipe = lab.run("stint", "recipe", "show", "--frozen", RECIPE + QUIET)
     return lab.submit("--requeue", "--open-mode=append", "--nodes=4", "--exclusive", "--wrap=stint-train",
                       SLURM_STINT_RECIPE=recipe)
 
@@ -83,7 +83,7 @@ def compare_recovery(options: Options, dice: random.Random) -> Case:
                 f"below {RECOVERY_TARGET:.0f}", median(ours) < RECOVERY_TARGET)
 
 
-def count_lost_jobs(options: Options, dice: random.Random) -> Case:
+def count_lost_jobs(options: Options, dice: random.Random) -> list[Case]:
     wanted = 5 if options.quick else 30
     lost, times = 0, []
     with ours_lab() as lab:
@@ -93,13 +93,17 @@ def count_lost_jobs(options: Options, dice: random.Random) -> Case:
             lost += seconds is None
             times += [] if seconds is None else [seconds]
             print(f"  requeue {number} of {wanted}: " + ("LOST" if seconds is None else f"{seconds:.1f} s"), flush=True)
-    return Case(f"jobs lost in {wanted} fast requeues (median {median(times or [0])} s each)", lost, None, "jobs",
-                "0", lost == 0)
+    cases = [Case(f"jobs lost in {wanted} fast requeues", lost, None, "jobs", "0", lost == 0)]
+    if times:
+        cases.append(Case("SIGKILL of a node to its job running again", median(times), None, "s",
+                          f"below {RECOVERY_TARGET:.0f}", median(times) < RECOVERY_TARGET))
+    return cases
 
 
 def _requeue_light_job(lab: Lab, dice: random.Random) -> float | None:
     """Seconds from the kill until the job runs again on other nodes; None when it never does."""
-    job = lab.submit("--training-plan=bench", "--nodes=4", "--wrap=exec sleep 600")
+    # With a step on every node, as training has: Slurm waits 10 s more for nodes that hold nothing of the job.
+    job = lab.submit("--training-plan=bench", "--nodes=4", "--wrap=srun --ntasks-per-node=1 sleep 600")
     wait_for(lambda: job.fields().get("JobState") == "RUNNING", START_SECONDS, f"job {job.number} to start")
     time.sleep(dice.uniform(0, 3))
     victim = dice.choice(job.nodes())
@@ -126,7 +130,7 @@ def _book(lab: Lab) -> None:
 
 def measure(options: Options) -> list[Case]:
     dice = random.Random(options.seed)
-    return [compare_recovery(options, dice), count_lost_jobs(options, dice)]
+    return [compare_recovery(options, dice), *count_lost_jobs(options, dice)]
 
 
 BENCH = Bench(summary="a node is killed: seconds until training goes on, and jobs lost on the way",
