@@ -20,6 +20,7 @@ constexpr spank_err_t kDone = static_cast<spank_err_t>(ESPANK_SUCCESS);
 
 std::string formatted(const char* format, va_list arguments) {
   char line[4096];
+  // NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): the callers have started it
   std::vsnprintf(line, sizeof line, format, arguments);
   return line;
 }

@@ -98,6 +98,7 @@ TEST_F(PlanTableCacheTest, ReadersSeeWholeTablesWhileAWriterReplacesThem) {
   std::atomic<bool> stop = false;
   std::atomic<int> wrong = 0;
   std::vector<std::thread> readers;
+  readers.reserve(4);
   for (int i = 0; i < 4; ++i) {
     readers.emplace_back([&] {
       while (!stop) {

@@ -39,13 +39,14 @@ class SpankPlugin : public ::testing::Test {
 
   int call(const char* hook, std::vector<std::string> arguments = {}) {
     std::vector<char*> pointers;
+    pointers.reserve(arguments.size());
     for (std::string& argument : arguments) pointers.push_back(argument.data());
     return reinterpret_cast<Hook*>(::dlsym(plugin_, hook))(nullptr, static_cast<int>(pointers.size()),
                                                            pointers.data());
   }
   int init() { return call("slurm_spank_init"); }
   int post_opt(std::vector<std::string> arguments = {}) {
-    return call("slurm_spank_init_post_opt", arguments);
+    return call("slurm_spank_init_post_opt", std::move(arguments));
   }
 
   static int give(const std::string& name, const char* value, int remote = 0) {
