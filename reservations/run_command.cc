@@ -115,6 +115,14 @@ class Screen {
     }
     std::fflush(stdout);
   }
+  // Where the run ended, told once.
+  void last(const Progress& progress) {
+    if (terminal_) {
+      line(progress_bar(progress, terminal_width() - 1));
+    } else if (progress.step != shown_step_) {
+      line(progress_line(progress));
+    }
+  }
 
  private:
   bool terminal_ = isatty(STDOUT_FILENO) == 1;
@@ -136,7 +144,7 @@ class Deadline {
 // The run directory of what the user named, which may not exist yet while its job waits.
 RunDirectory wait_for_directory(const Options& options, const Deadline& deadline, Screen& screen) {
   if (!is_job_id(options.run)) return {fs::absolute(options.run)};
-  Clock::time_point running_since{};
+  Clock::time_point running_since = Clock::now();
   for (bool said = false;; said = true) {
     if (const std::string found = directory_of_job(options.run); !found.empty()) return {found};
     const std::string state = job_state(options.run);
@@ -170,7 +178,7 @@ class Watcher {
       }
       std::this_thread::sleep_for(kLookInterval);
     }
-    screen_.line(progress_line(state_.progress()));
+    screen_.last(state_.progress());
   }
 
  private:

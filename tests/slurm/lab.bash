@@ -13,7 +13,10 @@ PATH="$BATS_TEST_DIRNAME/../lab:$PATH"
 lab_up() {
   STINT_LAB=$(mktemp -d "${TMPDIR:-/tmp}/stint-test.XXXXXX")
   export STINT_LAB
-  lab up "$@" || return 1
+  lab up "$@" || {
+    rmdir --ignore-fail-on-non-empty "$STINT_LAB"
+    return 1
+  }
   eval "$(lab env)"
 }
 
