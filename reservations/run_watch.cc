@@ -12,6 +12,8 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr double kCheckpointInterval = 10;  // seconds
+
 std::string text_of(const Json& event, const char* key) {
   const auto found = event.find(key);
   if (found == event.end() || found->is_null()) return {};
@@ -46,6 +48,13 @@ std::vector<Json> LogFollower::next() {
   return events;
 }
 
+std::optional<std::string> RunWatch::tell_checkpoint(const Json& event) {
+  const double t = event.contains("t") && event["t"].is_number() ? event["t"].get<double>() : 0;
+  if (checkpoint_told_ && t - *checkpoint_told_ < kCheckpointInterval) return std::nullopt;
+  checkpoint_told_ = t;
+  return fmt::format("checkpoint at step {}", text_of(event, "step"));
+}
+
 std::optional<std::string> RunWatch::note(const Json& event) {
   const std::string name = text_of(event, "event");
   meter_.note(event);
@@ -53,10 +62,11 @@ std::optional<std::string> RunWatch::note(const Json& event) {
     const std::string line = tell_start(event, !started_);
     started_ = true;
     ended_.reset();
+    checkpoint_told_.reset();
     job_ = text_of(event, "job");
     return line;
   }
-  if (name == "checkpoint") return fmt::format("checkpoint at step {}", text_of(event, "step"));
+  if (name == "checkpoint") return tell_checkpoint(event);
   if (name == "peer_lost") return fmt::format("lost {}: {}", text_of(event, "node"), text_of(event, "why"));
   if (name == "worker_lost")
     return fmt::format("lost a worker on {}: {}", text_of(event, "node"), text_of(event, "why"));

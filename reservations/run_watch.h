@@ -30,7 +30,8 @@ class LogFollower {
 // What a watcher tells: lines above the bar, and how it ends.
 class RunWatch {
  public:
-  // Takes an event; returns the line that tells it, or none (steps only move the bar).
+  // Takes an event; returns the line that tells it, or none: steps only move the bar, and of checkpoints one
+  // each ten seconds of the run is told.
   std::optional<std::string> note(const nlohmann::json& event);
 
   const Progress& progress() const { return meter_.progress(); }
@@ -40,9 +41,12 @@ class RunWatch {
   const std::string& job() const { return job_; }  // the newest one
 
  private:
+  std::optional<std::string> tell_checkpoint(const nlohmann::json& event);
+
   ProgressMeter meter_;
   bool started_ = false;
   std::optional<int> ended_;
+  std::optional<double> checkpoint_told_;  // its time
   std::string job_;
 };
 

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kLineInterval{2000};
 constexpr std::chrono::milliseconds kBarInterval{100};
+constexpr std::chrono::seconds kCheckpointInterval{10};  // between two that are told; all are logged
 
 std::size_t terminal_width() {
   winsize size{};
@@ -46,6 +47,8 @@ void Recorder::note(const nlohmann::json& message) {
     show(false);
   } else if (type == "checkpoint") {
     record("checkpoint", fields);
+    if (Clock::now() - checkpoint_told_ < kCheckpointInterval) return;
+    checkpoint_told_ = Clock::now();
     say(fmt::format("checkpoint at step {}", step_of(message, "step")));
   } else if (type == "finish") {
     finished_ = true;

@@ -35,6 +35,7 @@ class Recorder {
   bool finished_ = false;
   Clock::time_point began_;
   Clock::time_point shown_{};
+  Clock::time_point checkpoint_told_{};
 };
 
 }  // namespace stint::agent

@@ -80,6 +80,16 @@ TEST(RunWatch, EndsWithAFinalErrorAndNotWithAPassingOne) {
   EXPECT_EQ(watch.ended(), 1);
 }
 
+TEST(RunWatch, TellsFewOfManyCheckpoints) {
+  RunWatch watch;
+  int told = 0;
+  for (int second = 0; second < 60; ++second) {
+    told +=
+        watch.note({{"event", "checkpoint"}, {"t", 1000.0 + second}, {"step", second}}).has_value() ? 1 : 0;
+  }
+  EXPECT_EQ(told, 6);
+}
+
 TEST(RunWatch, AResubmittedRunGoesOnAfterItsError) {
   RunWatch watch;
   watch.note(event("error", {{"what", "x"}, {"exit", 93}}));
