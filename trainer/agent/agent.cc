@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <random>
+#include <thread>
 
 #include "base/contract.h"
 #include "base/error.h"
@@ -26,6 +27,8 @@ constexpr milliseconds kLookInterval{10};
 constexpr std::chrono::seconds kTermWait{30};
 // How long the survivors that do not report wait for the one that does.
 constexpr std::chrono::seconds kJudgeWait{60};
+// After an orderly stop the last agent's outcome follows the first one's closely.
+constexpr std::chrono::seconds kStopWait{10};
 // Beyond the heartbeat time-out, until a worker's accusation must have shown as a silent agent.
 constexpr milliseconds kSuspicionSlack{500};
 
@@ -451,7 +454,17 @@ int Agent::leave() {
     spdlog::warn("{}: {}", setup_.node, error.what());
   }
   if (peers_) peers_->leave(outcome_->exit_code);
+  if (outcome_->exit_code == contract::kExitRequeue && phase_ == Phase::kTraining) wait_for_others();
   return outcome_->exit_code;
+}
+
+// To srun any code but 0 is bad: the first agent that leaves with 75 has the others killed. So nobody leaves
+// before all have saved, logged and said so.
+void Agent::wait_for_others() {
+  const auto deadline = Clock::now() + kStopWait;
+  for (rendezvous_.look(); !rendezvous_.complete("outcome") && Clock::now() < deadline; rendezvous_.look()) {
+    std::this_thread::sleep_for(kLookInterval);
+  }
 }
 
 }  // namespace stint::agent

@@ -92,6 +92,7 @@ class Agent {
   void stop(const std::string& why);
   void end(int exit_code, const std::string& why);
   int leave();
+  void wait_for_others();
 
   std::string node_name(std::size_t node) const { return setup_.nodes[node]; }
 
