@@ -71,7 +71,11 @@ ends_undisturbed() {
   lab revive "$victim"
 }
 
+# slurmctld writes its jobs down every few seconds; one younger than that is lost with it, whoever submitted it.
+slurmctld_has_saved_the_job() { [[ $STINT_LAB/state/job_state -nt $run/recipe.ini ]]; }
+
 @test "slurmctld dies and comes back: the run does not notice" {
+  wait_until 20 slurmctld_has_saved_the_job
   lab kill slurmctld
   sleep 2
   lab revive slurmctld

@@ -55,7 +55,7 @@ refused() {
   [[ $(field "$job" NumNodes) == 2* ]]
   [[ $(field "$job" Requeue) == 1 ]]
   [[ $(field "$job" OverSubscribe) == NO ]]
-  [[ $(field "$job" TimeLimit) == 00:5?:00 ]]
+  [[ $(field "$job" TimeLimit) == 0[01]:[05]?:00 ]]  # what is left of the plan's hour
   [[ $(admin_comment "$job") =~ ^"stint plan=demo recipe=tiny-llama@"[0-9a-f]{8}$ ]]
 }
 

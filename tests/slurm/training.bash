@@ -11,7 +11,7 @@ book_trial_plan() {
 # Submits a run of two nodes that takes some ten seconds. Sets $job and $run.
 start_training() {
   local book=$BATS_TEST_DIRNAME/../../build/data/book.txt recipe
-  recipe="tiny-llama,data.path=$(realpath "$book"),run.directory=$STINT_LAB/work/%j,run.steps=200"
+  recipe="tiny-llama,data.path=$(realpath "$book"),run.directory=$STINT_LAB/work/%j,run.steps=300"
   recipe+=",checkpoint.interval=10,model.num_hidden_layers=2,model.hidden_size=64,data.sequence_length=64"
   recipe+=",resources.nodes=2,resources.threads_per_worker=1"
   job=$(cd "$STINT_LAB/work" && submit --training-plan=trial --recipe="$recipe" --wrap stint-train)
