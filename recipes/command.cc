@@ -115,7 +115,7 @@ void validate(std::vector<std::string> specs) {
 }  // namespace
 
 void add_recipe_command(CLI::App& program) {
-  CLI::App* group = program.add_subcommand("recipe", "recipes: whole training runs as short INI files");
+  CLI::App* group = program.add_subcommand("recipe", "Recipes: whole training runs as short INI files");
   group->require_subcommand(1);
   group->add_subcommand("list", "the recipes that --recipe knows by name")->callback(print_catalogue);
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# Whatever dies in mid-run, the run ends with the weights of one that nothing happened to, bit for bit.
+# Whatever dies or stops in mid-run, the run ends with the weights of one that nothing happened to, bit for bit.
 load lab
 load training
 bats_require_minimum_version 1.5.0
@@ -69,6 +69,13 @@ ends_undisturbed() {
   ends_undisturbed
   [[ $(restarts_of_job) == 1 && $(nodes_of_job) != *"$victim"* ]]
   lab revive "$victim"
+}
+
+@test "a run that is told to stop saves, is requeued, and loses no step" {
+  scancel --signal=USR1 "$job"
+  ends_undisturbed
+  [[ $(restarts_of_job) == 1 && $(count_events start) == 2 ]]
+  grep -qE '^steps lost +0 ' "$run/report.txt"
 }
 
 # slurmctld writes its jobs down every few seconds; one younger than that is lost with it, whoever submitted it.
