@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # Whatever dies or stops in mid-run, the run ends with the weights of one that nothing happened to, bit for bit.
+# shellcheck disable=SC2154  # start_training sets $job and $run
 load lab
 load training
 bats_require_minimum_version 1.5.0
