@@ -46,6 +46,15 @@ ends_undisturbed() {
   lab revive "$victim"
 }
 
+@test "slurmd alone dies: the job is requeued without its node" {
+  victim=$(nodes_of_job | grep -v "^$(batch_host)\$")
+  kill -KILL "$(cut -d' ' -f1 "$STINT_LAB/run/$victim.pid")"
+  ends_undisturbed
+  [[ $(restarts_of_job) == 1 && $(nodes_of_job) != *"$victim"* ]]
+  lab kill "$victim"
+  lab revive "$victim"
+}
+
 @test "the batch host dies: the job is requeued without it" {
   victim=$(batch_host)
   lab kill "$victim"
