@@ -10,7 +10,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import arrows, format, libraries, readme, shell, spdx  # noqa: E401, E402
+import arrows, format, libraries, packages, readme, shell, spdx  # noqa: E401, E402
 
 HEAD = "// SPDX-License-Identifier: Apache-2.0\n"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -64,7 +64,8 @@ class Tree(unittest.TestCase):
         self.write("tool", "#!/usr/bin/env python3\n")
         self.write("CMakeLists.txt", "project(x)\n")
         self.write("notes.txt", "no source\n")
-        self.finds(spdx, "CMakeLists.txt:1", "base/b.cc:1", "tool:1")
+        self.write("spank/a.map", "{ local: *; };\n")
+        self.finds(spdx, "CMakeLists.txt:1", "base/b.cc:1", "spank/a.map:1", "tool:1")
 
     def test_wrong_format(self):
         self.write("base/b.cc", HEAD + "int   x ;\n")
@@ -82,6 +83,13 @@ class Tree(unittest.TestCase):
         self.assertEqual(libraries.check([shutil.which("true")]), [])
         findings = libraries.check([shutil.which("git")])
         self.assertTrue(any("libz.so" in finding for finding in findings), findings)
+
+    def test_package_of_a_library_that_the_instructions_do_not_name(self):
+        document = pathlib.Path(self.root, "INSTALL.md")
+        document.write_text("# apt-get install libz1\n", encoding="utf-8")
+        self.assertEqual(packages.check(document, [shutil.which("true")]), [])
+        findings = packages.check(document, [shutil.which("git")])
+        self.assertTrue(any("zlib1g of libz.so" in finding for finding in findings), findings)
 
 
 if __name__ == "__main__":

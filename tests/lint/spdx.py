@@ -7,7 +7,8 @@ import sys
 import sources
 
 TAG = "SPDX-License-Identifier: Apache-2.0"
-KINDS = sources.CPP + (".py", ".cmake", ".sh", ".bash", ".bats", ".ini", ".proto", ".conf", ".service", ".in")
+KINDS = sources.CPP + (".py", ".cmake", ".sh", ".bash", ".bats", ".ini", ".proto", ".map", ".conf", ".debian",
+                       ".service", ".in")
 
 
 def needs_tag(root, path):
