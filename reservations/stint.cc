@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // stint: the user's program. Exit status 0: done; 1: refused or failed; 2: wrong usage.
-#include <CLI/CLI.hpp>
+#include <cstdio>
 #include <iostream>
 
+#include "base/command_line.h"
 #include "base/error.h"
 #include "reservations/plan_command.h"
 #ifdef STINT_WITH_RECIPES
@@ -15,17 +16,20 @@
 namespace {
 
 constexpr int kRefused = 1;
-constexpr int kUsage = 2;
+
+// What a full disk or a closed pipe swallowed was not told.
+void finish_output() {
+  std::cout.flush();
+  if (!std::cout || std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+    stint::fail("the output cannot be written; is the disk full?");
+}
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Training plans, recipes and runs on Slurm."};
+  CLI::App app{"Training plans, recipes and runs on Slurm.", "stint"};
   app.set_version_flag("--version", STINT_VERSION);
   app.require_subcommand(1);
-  app.failure_message([](const CLI::App*, const CLI::Error& error) {
-    return std::string("stint: ") + error.what() + "; see 'stint --help'\n";
-  });
   stint::reservations::add_plan_command(app);
 #ifdef STINT_WITH_RECIPES
   stint::recipes::add_recipe_command(app);
@@ -34,10 +38,9 @@ int main(int argc, char** argv) {
   stint::reservations::add_run_command(app);
 #endif
   try {
-    app.parse(argc, argv);
-    return 0;
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kUsage;
+    const auto ended = stint::parse_command_line(app, argc, argv);
+    finish_output();
+    return ended.value_or(0);
   } catch (const std::exception& error) {
     std::cerr << "stint: " << error.what() << "\n";
     return kRefused;

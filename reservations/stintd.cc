@@ -3,12 +3,12 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <thread>
 
+#include "base/command_line.h"
 #include "base/config.h"
 #include "base/log.h"
 #include "base/run_directory.h"
@@ -105,18 +105,14 @@ void serve(const Config& config) {
 }  // namespace stint::reservations
 
 int main(int argc, char** argv) {
-  CLI::App app{"The plan service of stint."};
+  CLI::App app{"The plan service of stint.", "stintd"};
   std::string config_path;
   bool check = false;
   app.add_option("--config", config_path,
                  "stint.conf to read (default: $STINT_CONF, else /etc/stint/stint.conf)");
   app.add_flag("--check", check, "check the configuration and end");
   app.set_version_flag("--version", STINT_VERSION);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
+  if (const auto ended = stint::parse_command_line(app, argc, argv)) return *ended;
   try {
     const stint::Config config = stint::load_config(config_path);
     if (check) {
