@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <fstream>
 
 #include "base/error.h"
 
@@ -49,13 +48,23 @@ void append_event(const RunDirectory& run, const std::string& event, nlohmann::j
   append_line(run.log().string(), line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
+std::ifstream open_log(const RunDirectory& run) {
+  const std::string path = run.log().string();
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return {};
+    fail("{}: cannot be read: {}", path, errno_text(errno));
+  }
+  if (!S_ISREG(status.st_mode)) fail("{}: is no regular file", path);
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream) fail("{}: cannot be read: {}", path, errno_text(errno));
+  return stream;
+}
+
 RunLog read_log(const RunDirectory& run) {
   RunLog log;
-  std::ifstream stream(run.log(), std::ios::binary);
-  if (!stream) {
-    if (!std::filesystem::exists(run.log())) return log;  // the run has not started
-    fail("{}: cannot be opened: {}", run.log().string(), errno_text(errno));
-  }
+  std::ifstream stream = open_log(run);
+  if (!stream.is_open()) return log;
   for (std::string line; std::getline(stream, line);) {
     if (line.empty()) continue;
     nlohmann::json event = stream.eof() ? nlohmann::json() : nlohmann::json::parse(line, nullptr, false);

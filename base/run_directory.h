@@ -16,6 +16,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -36,6 +37,10 @@ double unix_seconds();
 
 // Appends {"t": now, "event": event, …fields} as one line. Throws Error that names the file.
 void append_event(const RunDirectory& run, const std::string& event, nlohmann::json fields);
+
+// For reading from the start; not open: the run has not started. Throws Error where the log is no file, or
+// one that cannot be read.
+std::ifstream open_log(const RunDirectory& run);
 
 // All whole lines so far; a torn or damaged line (a writer died) is skipped and counted.
 struct RunLog {

@@ -81,6 +81,15 @@ std::string directory_of_job(const std::string& job) {
   return paths.empty() ? std::string() : paths.front();
 }
 
+// What the user named instead of a job. A run has its recipe from its first moment on.
+RunDirectory named_directory(const std::string& name) {
+  if (name.empty()) fail("run: the name is empty; give a job id or a run directory");
+  const RunDirectory run{fs::absolute(name)};
+  std::error_code error;
+  if (fs::exists(run.recipe(), error) || fs::exists(run.log(), error)) return run;
+  fail("{}: {}", run.root.string(), error ? error.message() : "holds no run (no recipe.ini, no log.jsonl)");
+}
+
 std::string job_state(const std::string& job) {
   return field_of(show_job(job), "JobState");
 }
@@ -143,7 +152,7 @@ class Deadline {
 
 // The run directory of what the user named, which may not exist yet while its job waits.
 RunDirectory wait_for_directory(const Options& options, const Deadline& deadline, Screen& screen) {
-  if (!is_job_id(options.run)) return {fs::absolute(options.run)};
+  if (!is_job_id(options.run)) return named_directory(options.run);
   Clock::time_point running_since = Clock::now();
   for (bool said = false;; said = true) {
     if (const std::string found = directory_of_job(options.run); !found.empty()) return {found};
@@ -165,9 +174,7 @@ class Watcher {
       : options_(options),
         deadline_(options.timeout),
         run_(wait_for_directory(options, deadline_, screen_)),
-        follower_(run_) {
-    if (!fs::exists(run_.root)) fail("{}: no such directory", run_.root.string());
-  }
+        follower_(run_) {}
 
   void run() {
     while (!look()) {
@@ -214,13 +221,15 @@ class Watcher {
   Clock::time_point next_question_ = Clock::now() + kJobInterval;
 };
 
+RunDirectory directory_of_known_job(const std::string& job) {
+  const std::string directory = directory_of_job(job);
+  if (directory.empty()) fail("job {}: has no run directory under its working directory; name it", job);
+  return {fs::absolute(directory)};
+}
+
 void report(const Options& options) {
-  std::string directory = options.run;
-  if (is_job_id(options.run)) directory = directory_of_job(options.run);
-  if (directory.empty())
-    fail("job {}: has no run directory under its working directory; name it", options.run);
-  const RunDirectory run{fs::absolute(directory)};
-  if (!fs::exists(run.log())) fail("{}: holds no run (no log.jsonl)", run.root.string());
+  const RunDirectory run =
+      is_job_id(options.run) ? directory_of_known_job(options.run) : named_directory(options.run);
   const RunLog log = read_log(run);
   const char* address = std::getenv(contract::kAddressEnv);
   const RunReport found = make_report(run, log, ask_service(log, address == nullptr ? "" : address));

@@ -30,8 +30,8 @@ std::string tell_start(const Json& event, bool first) {
 
 std::vector<Json> LogFollower::next() {
   std::vector<Json> events;
-  std::ifstream stream(run_.log(), std::ios::binary);
-  if (!stream || !stream.seekg(static_cast<std::streamoff>(offset_))) return events;
+  std::ifstream stream = open_log(run_);
+  if (!stream.is_open() || !stream.seekg(static_cast<std::streamoff>(offset_))) return events;
   char buffer[65536];
   while (stream.read(buffer, sizeof buffer) || stream.gcount() > 0) {
     rest_.append(buffer, static_cast<std::size_t>(stream.gcount()));

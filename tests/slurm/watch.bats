@@ -28,6 +28,13 @@ SCRIPT
   [[ $output == *"waits for the run directory of job $job (RUNNING)"*"finished at step 2"* ]]
 }
 
+@test "what holds no run is refused, not waited for" {
+  for verb in watch report; do
+    run -1 timeout 30 stint run $verb "$STINT_LAB/work"
+    [[ $output == "stint: $STINT_LAB/work: holds no run"* ]]
+  done
+}
+
 @test "watch of a job that ended without a run says so" {
   cd "$STINT_LAB/work"
   job=$(submit --wrap true)

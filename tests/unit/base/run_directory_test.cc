@@ -2,6 +2,7 @@
 #include "base/run_directory.h"
 
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <limits>
@@ -31,6 +32,14 @@ TEST_F(RunLogFile, EventsComeBackInOrder) {
   EXPECT_EQ(log.events[1]["loss"], 5.5);
   EXPECT_NEAR(log.events[1]["t"].get<double>(), unix_seconds(), 60);
   EXPECT_EQ(log.damaged, 0U);
+}
+
+TEST_F(RunLogFile, WhatIsNoFileIsRefusedAndNotWaitedFor) {
+  ASSERT_EQ(::mkfifo(run_.log().c_str(), 0600), 0);
+  EXPECT_EQ(error_of([&] { read_log(run_); }), run_.log().string() + ": is no regular file");
+  std::filesystem::remove(run_.log());
+  std::filesystem::create_directory(run_.log());
+  EXPECT_EQ(error_of([&] { read_log(run_); }), run_.log().string() + ": is no regular file");
 }
 
 TEST_F(RunLogFile, TornLineIsCountedAndDoesNotSpoilTheNext) {

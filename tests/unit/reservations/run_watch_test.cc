@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "base/error.h"
 #include "reservations/run_watch.h"
 
 namespace stint::reservations {
@@ -43,6 +44,12 @@ TEST_F(LogFollowerTest, PassesOverDamagedLines) {
   LogFollower follower(run_);
   append("{\"t\":1,\n\xff\xfe\n[]\n{\"event\":7}\n{\"t\":2,\"event\":\"finish\"}\n");
   EXPECT_THAT(follower.next(), SizeIs(1));
+}
+
+TEST_F(LogFollowerTest, WhatIsNoFileIsNotFollowedForEver) {
+  LogFollower follower(run_);
+  std::filesystem::create_directory(run_.log());
+  EXPECT_THROW(follower.next(), Error);
 }
 
 TEST_F(LogFollowerTest, ReadsMoreThanABuffer) {
