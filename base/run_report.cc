@@ -286,7 +286,7 @@ std::string format_report(const RunReport& report) {
     text += fmt::format("{:<14} {}\n", name, value);
   };
   line("run", fmt::format("{}: {}", or_none(report.recipe), report.finished ? "finished" : "not finished"));
-  line("jobs", fmt::format("{}", fmt::join(report.jobs, ", ")));
+  line(report.jobs.size() == 1 ? "job" : "jobs", fmt::format("{}", fmt::join(report.jobs, ", ")));
   line("steps", fmt::format("{} of {}", report.step, report.steps));
   line("loss", loss_text(report));
   line("tokens/s", fmt::format("{} (median)", format_rate(report.tokens_per_second)));

@@ -225,10 +225,10 @@ void Book::refuse_for_space(const Plan& plan, const Planner& planner) const {
                                                   segment.start + kLookAhead);
   const std::string spares =
       plan.spares > 0 ? fmt::format(" ({} and {} spares)", plan.nodes, plan.spares) : "";
-  const std::string remedy = first ? fmt::format("{} are free from {}", count, format_time(*first))
+  const std::string remedy = first ? fmt::format("enough are free from {}", format_time(*first))
                                    : std::string("take fewer nodes or less time");
-  refuse(409, "plan {}: wants {} nodes{}, {} of partition {} are free until {}; {}", plan.name, count, spares,
-         free, plan.partition, format_time(segment.end), remedy);
+  refuse(409, "plan {}: wants {} node{}{}, {} of partition {} are free until {}; {}", plan.name, count,
+         count == 1 ? "" : "s", spares, free, plan.partition, format_time(segment.end), remedy);
 }
 
 // The reservation of a plan that stands in the ledger as an intent.

@@ -65,7 +65,8 @@ void parse_field(PlanRequest& request, const std::string& field, const nlohmann:
   } else if (field == "spares") {
     request.spares = static_cast<int>(integer_field(value, request.name, field, 0, kMaxNodes));
   } else if (field == "duration") {
-    request.duration = seconds{integer_field(value, request.name, field, 60, kMaxDuration.count())};
+    request.duration =
+        seconds{integer_field(value, request.name, "duration in seconds", 60, kMaxDuration.count())};
   } else if (field == "start") {
     if (!value.is_null())
       request.start = sys_seconds{seconds{integer_field(value, request.name, field, 0, 1LL << 40)}};

@@ -90,6 +90,7 @@ TEST_F(RunReportTest, TimelineMergesWhatStintdSaw) {
   const std::string text = format_report(report());
   EXPECT_THAT(text, HasSubstr("16.50  stintd  node_down      node3: slurmd does not answer"));
   EXPECT_THAT(text, HasSubstr("resumes from step 20"));
+  EXPECT_THAT(text, HasSubstr("\njob            12\n"));
 }
 
 TEST_F(RunReportTest, LongRowsOfCheckpointsAreThinned) {
