@@ -30,6 +30,15 @@ std::vector<std::string> sorted(std::vector<std::string> names) {
   return names;
 }
 
+// Whether the file is as it was written: somebody may have removed or changed it.
+bool holds(const std::string& path, const std::string& text) {
+  try {
+    return read_file(path, text.size()) == text;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
@@ -493,9 +502,10 @@ void Book::publish() {
   const std::string rows = table.format();
   if (table_path_.empty())
     table_path_ = cluster_.facts().state_save_location + "/" + contract::kPlanTableFile;
-  if (rows == published_) return;
+  if (rows == published_ && holds(table_path_, table_text_)) return;
   table.written = now();
-  write_file_atomically(table_path_, table.format());
+  table_text_ = table.format();
+  write_file_atomically(table_path_, table_text_);
   published_ = rows;
 }
 

@@ -78,7 +78,8 @@ class Book {
   std::mutex change_;               // one change at a time
   std::set<std::string> suspects_;  // nodes of plans found unusable by the last reconcile()
   std::string table_path_;
-  std::string published_;  // the table's rows as last written
+  std::string published_;   // the table's rows as last written
+  std::string table_text_;  // the same with its time
 
   mutable std::mutex lost_mutex_;
   std::vector<std::string> lost_;

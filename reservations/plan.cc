@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "base/contract.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -52,10 +53,7 @@ std::string name_field(const nlohmann::json& body) {
   const auto found = body.find("name");
   if (found == body.end() || !found->is_string()) fail("plan: the name is missing");
   auto name = found->get<std::string>();
-  if (!valid_name(name)) {
-    fail("plan: '{}' is no plan name; begin with a letter, then letters, digits, '_' or '-', at most 63",
-         name.substr(0, 80));
-  }
+  check_plan_name(name);
   return name;
 }
 
@@ -145,6 +143,16 @@ bool Plan::live_at(sys_seconds now) const {
   if (phase == Phase::kCancelling) return true;  // its reservations still exist
   const auto state = state_at(now);
   return state == PlanState::kBooking || state == PlanState::kScheduled || state == PlanState::kActive;
+}
+
+void check_plan_name(const std::string& name) {
+  if (!valid_name(name)) {
+    fail("plan: '{}' is no plan name; begin with a letter, then letters, digits, '_' or '-', at most {}",
+         name.substr(0, 80), kMaxNameLength);
+  }
+  if (name == contract::kOptOut) {
+    fail("plan: '{}' cannot be a plan's name: --training-plan={} means no plan; take another", name, name);
+  }
 }
 
 PlanRequest PlanRequest::parse(const nlohmann::json& body) {

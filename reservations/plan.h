@@ -60,6 +60,9 @@ struct Plan {
   bool live_at(std::chrono::sys_seconds now) const;
 };
 
+// Throws Error where no plan may have this name; "none" is what opts out of a plan at submit.
+void check_plan_name(const std::string& name);
+
 // What `stint plan create` asks for, as it comes over HTTP.
 struct PlanRequest {
   std::string name;

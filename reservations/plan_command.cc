@@ -42,7 +42,7 @@ struct Options {
 
 // Only plain names go into a path.
 std::string plan_path(const std::string& name) {
-  if (!valid_name(name)) fail("plan: '{}' is no plan name; see 'stint plan list'", name);
+  if (!valid_name(name)) fail("plan: '{}' is no plan name; see 'stint plan list'", name.substr(0, 80));
   return "/v1/plans/" + name;
 }
 
@@ -158,10 +158,7 @@ bool confirmed() {
 }
 
 void create(const Options& options) {
-  if (!valid_name(options.name)) {
-    fail("plan: '{}' is no plan name; begin with a letter, then letters, digits, '_' or '-', at most 63",
-         options.name.substr(0, 80));
-  }
+  check_plan_name(options.name);
   json body = request_of(options);
   const bool ask = !options.yes && ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0;
   if (ask) {

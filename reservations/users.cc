@@ -13,6 +13,7 @@ constexpr std::size_t kBuffer = 16'384;
 }  // namespace
 
 std::optional<std::uint32_t> uid_of_user(const std::string& name) {
+  if (name.find('\0') != std::string::npos) return std::nullopt;  // C would look for what stands before it
   passwd entry{};
   passwd* found = nullptr;
   std::vector<char> buffer(kBuffer);

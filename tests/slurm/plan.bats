@@ -44,7 +44,10 @@ agree() { [[ $(plans_now) == "$(reservations_now)" ]]; }
   refused "no/name" stint plan create --name no/name --nodes 1 --duration 1h
   refused "nowhere" stint plan create --name bad --nodes 1 --duration 1h --partition nowhere
   refused "nosuchuser" stint plan create --name bad --nodes 1 --duration 1h --users nosuchuser
+  refused "means no plan" stint plan create --name none --nodes 1 --duration 1h
   refused "plan none-such" stint plan show none-such
+  run -2 stint plan create --users= --name bad --nodes 1 --duration 1h
+  [[ $output == "stint: --users: its value is empty"* ]]
   agree
 }
 

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "base/ini.h"
 #include "reservations/refusal.h"
 #include "tests/unit/reservations/fake_cluster.h"
@@ -90,6 +92,26 @@ TEST_F(BookTest, APlanIsOneReservationAndOneRowOfTheTable) {
   EXPECT_EQ(rows.plans[0].state, "active");
   EXPECT_EQ(rows.plans[0].segments[0].reservation, "demo.0");
   EXPECT_TRUE(rows.plans[0].may_submit(0));
+}
+
+// The plan table could not be written any more, nor the plan be cancelled.
+TEST_F(BookTest, AUserNameWithANulIsNoUser) {
+  auto wanted = request();
+  wanted.users = {std::string("root\0x", 6)};
+  EXPECT_EQ(refused(wanted).first, 400);
+  EXPECT_TRUE(cluster_.reservations_.empty());
+  EXPECT_FALSE(ledger_.find_plan("demo"));
+}
+
+TEST_F(BookTest, ATableThatWasRemovedOrChangedIsWrittenAgain) {
+  book_->create(request(), kRoot);
+  const std::string path = scratch_.file("stint_plans.ini");
+  std::filesystem::remove(path);
+  book_->reconcile();
+  EXPECT_EQ(table().plans.size(), 1U);
+  write_file_atomically(path, "junk");
+  book_->reconcile();
+  EXPECT_EQ(table().plans.size(), 1U);
 }
 
 TEST_F(BookTest, AQuoteBooksNothing) {

@@ -84,6 +84,8 @@ TEST(PlanRequest, EveryWrongFieldIsNamed) {
     return error_of(body);
   };
   EXPECT_THAT(with("name", "../etc"), HasSubstr("'../etc' is no plan name"));
+  EXPECT_THAT(with("name", std::string(33, 'a')), HasSubstr("at most 32"));
+  EXPECT_THAT(with("name", "none"), HasSubstr("--training-plan=none means no plan"));
   EXPECT_THAT(with("name", 7), HasSubstr("name is missing"));
   EXPECT_THAT(with("nodes", 0), HasSubstr("nodes must be 1 to 65536"));
   EXPECT_THAT(with("nodes", 18446744073709551615ULL), HasSubstr("nodes must be 1 to 65536"));
