@@ -79,12 +79,6 @@ std::vector<std::uint32_t> uid_of(const std::string& user) {
   return {static_cast<std::uint32_t>(found->pw_uid)};
 }
 
-void check_address(const std::string& address) {
-  const std::size_t colon = address.rfind(':');
-  if (colon == std::string::npos || colon == 0) fail("'{}' is no host:port", address);
-  parse_integer(std::string_view(address).substr(colon + 1), 1, 65535);
-}
-
 void set_server_uids(Config& config, const std::string& user, bool named) {
   config.server_uids = uid_of(user);
   if (config.server_uids.empty() && named) fail("no user '{}' on this machine", user);
@@ -96,7 +90,7 @@ void set_server_uids(Config& config, const std::string& user, bool named) {
 void set_key(Config& config, const IniEntry& entry) {
   const std::string name = entry.section + "." + entry.key;
   if (name == "stintd.address") {
-    check_address(entry.value);
+    parse_host_port(entry.value);
     config.address = entry.value;
   } else if (name == "stintd.user") {
     set_server_uids(config, entry.value, true);

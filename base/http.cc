@@ -53,17 +53,12 @@ std::string sha256(std::string_view text) {
   return fmt::format("{:02x}", fmt::join(digest, digest + length, ""));
 }
 
-struct HostPort {
-  std::string host;
-  int port = 0;
-};
-
 HostPort split_address(const std::string& address) {
-  const std::size_t colon = address.rfind(':');
-  if (colon == std::string::npos || colon == 0) fail("stintd's address '{}' is no host:port", address);
-  std::string host = address.substr(0, colon);
-  if (host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-  return {std::move(host), static_cast<int>(parse_integer(address.substr(colon + 1), 1, 65535))};
+  try {
+    return parse_host_port(address);
+  } catch (const Error& error) {
+    fail("stintd's address: {}", error.what());
+  }
 }
 
 void check_path(const std::string& path) {

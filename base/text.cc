@@ -268,9 +268,11 @@ seconds parse_duration(std::string_view text) {
   const std::string_view trimmed = trim(text);
   auto total = units_duration(trimmed);
   if (!total || trimmed.empty()) total = slurm_duration(trimmed);
-  if (!total) fail("'{}' is no duration; write 90s, 15m, 1h30m, 2d, minutes, hh:mm:ss or d-hh:mm:ss", text);
+  if (!total)
+    fail("'{}' is no duration; write 90s, 15m, 1h30m, 2d, minutes, hh:mm:ss or d-hh:mm:ss",
+         text.substr(0, 60));
   if (*total <= 0 || *total > kLongestDuration)
-    fail("duration '{}' is out of range; it lies between 1s and 3650d", text);
+    fail("duration '{}' is out of range; it lies between 1s and 3650d", text.substr(0, 60));
   return seconds(*total);
 }
 
@@ -280,7 +282,7 @@ sys_seconds parse_time(std::string_view text, sys_seconds now) {
   if (trimmed.starts_with("now+")) return now + parse_duration(trimmed.substr(4));
   auto time = calendar_time(trimmed);
   if (!time) time = next_clock_time(trimmed, now);
-  if (!time) fail("'{}' is no time; write now, now+2h, 18:00 or 2026-11-23T18:00", text);
+  if (!time) fail("'{}' is no time; write now, now+2h, 18:00 or 2026-11-23T18:00", text.substr(0, 60));
   return *time;
 }
 
@@ -340,6 +342,17 @@ bool valid_name(std::string_view text) {
   return !text.empty() && text.size() <= kMaxNameLength && is_letter(text.front()) &&
          std::all_of(text.begin(), text.end(),
                      [](char c) { return is_letter(c) || is_digit(c) || c == '_' || c == '-'; });
+}
+
+HostPort parse_host_port(std::string_view text) {
+  const std::size_t colon = std::min(text.rfind(':'), text.size());
+  std::string_view host = text.substr(0, colon);
+  const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (bracketed) host = host.substr(1, host.size() - 2);
+  const bool plain = std::all_of(host.begin(), host.end(),
+                                 [&](char c) { return is_host_character(c) || (bracketed && c == ':'); });
+  if (colon == text.size() || host.empty() || !plain) fail("'{}' is no host:port", text.substr(0, 80));
+  return {std::string(host), static_cast<int>(parse_integer(text.substr(colon + 1), 1, 65535))};
 }
 
 std::string_view trim(std::string_view text) {

@@ -33,6 +33,13 @@ bool parse_bool(std::string_view text);  // yes/no/true/false/on/off/1/0
 inline constexpr std::size_t kMaxNameLength = 32;
 bool valid_name(std::string_view text);
 
+// "head:6821", "[::1]:6821": the host stands there without its brackets. Throws Error.
+struct HostPort {
+  std::string host;
+  int port = 0;
+};
+HostPort parse_host_port(std::string_view text);
+
 std::vector<std::string> split(std::string_view text, char separator);  // trims each part, keeps empty ones
 std::string_view trim(std::string_view text);
 

@@ -123,7 +123,7 @@ void Server::bind(const std::string& host, int port) {
   errno = 0;
   if (impl_->http.bind_to_port(host.c_str(), port)) return;
   const std::string cause = errno == 0 ? "no such address" : errno_text(errno);
-  fail("stintd: cannot listen on {}:{}: {}; see [stintd] listen", host, port, cause);
+  fail("cannot listen on {}:{}: {}; see [stintd] listen", host, port, cause);
 }
 
 void Server::serve() {

@@ -19,14 +19,9 @@ constexpr int kMaxNodes = 65'536;
 constexpr int kMaxThreads = 256;
 
 void set_listen(Settings& settings, const std::string& address) {
-  const auto colon = address.rfind(':');
-  if (colon == std::string::npos || colon == 0) fail("'{}' is no host:port", address);
-  settings.listen_host = address.substr(0, colon);
-  if (settings.listen_host.front() == '[' && settings.listen_host.back() == ']') {
-    settings.listen_host = settings.listen_host.substr(1, settings.listen_host.size() - 2);
-  }
-  settings.listen_port =
-      static_cast<int>(parse_integer(std::string_view(address).substr(colon + 1), 1, 65'535));
+  const HostPort target = parse_host_port(address);
+  settings.listen_host = target.host;
+  settings.listen_port = target.port;
 }
 
 std::vector<std::string> names_in(std::string_view text) {

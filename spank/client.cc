@@ -157,9 +157,9 @@ void set_plan(const std::string& plan, const Control& control) {
 void check_plan_name(const std::string& plan) {
   if (valid_name(plan)) return;
   fail(
-      "--training-plan: '{}' is no plan name (a letter, then at most 62 letters, digits, '-' or '_'); "
-      "see 'stint plan list'",
-      plan.substr(0, 64));
+      "--training-plan: '{}' is no plan name (a letter, then letters, digits, '-' or '_', at most {}); see "
+      "'stint plan list'",
+      plan.substr(0, 64), kMaxNameLength);
 }
 
 void prepare_job(const Choices& choices, const stint_client_request& request, const stint_client_host& host) {

@@ -61,6 +61,12 @@ TEST_F(ConfigFile, WrongValuesAreNamedWithTheirLine) {
   EXPECT_EQ(problem("[stintd]\naddress = nowhere\n"), "stint.conf:2: 'address': 'nowhere' is no host:port");
   EXPECT_EQ(problem("[stintd]\naddress = h:0\n"),
             "stint.conf:2: 'address': 0 is out of range; it lies between 1 and 65535");
+  for (const char* address : {"a b:1", "http://head:1", "head:1:1", "[]:1", ":1", "head:"}) {
+    EXPECT_THAT(problem(std::string("[stintd]\naddress = ") + address + "\n"),
+                testing::StartsWith("stint.conf:2: 'address': '"))
+        << address;
+  }
+  EXPECT_EQ(load_config(write("[stintd]\naddress = [::1]:5\n")).address, "[::1]:5");
   EXPECT_EQ(problem("[stintd]\nuser = no_such_user_here\n"),
             "stint.conf:2: 'user': no user 'no_such_user_here' on this machine");
 }

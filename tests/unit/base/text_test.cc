@@ -53,6 +53,10 @@ TEST(Duration, RefusesWhatIsNone) {
   }
 }
 
+TEST(Duration, AHugeWrongOneIsNotRepeatedInFull) {
+  EXPECT_LT(error_of([] { parse_duration(std::string(5000, 'a')); }).size(), 200U);
+}
+
 TEST(Duration, FormatIsReadBack) {
   EXPECT_EQ(format_duration(seconds(23400)), "06:30:00");
   EXPECT_EQ(format_duration(seconds(108000)), "1-06:00:00");
