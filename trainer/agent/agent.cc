@@ -105,8 +105,6 @@ int Agent::run() {
     }
   } catch (const std::exception& error) {
     end(contract::kExitFailure, error.what());
-    leave();
-    throw;
   }
   return leave();
 }
@@ -277,7 +275,6 @@ void Agent::take_message(Worker& worker, const nlohmann::json& message) {
     spdlog::warn("{}: {}", setup_.node, suspicion_why_);
   } else if (type == "error") {
     worker.error = text_of(message, "what");
-    spdlog::error("{}: worker: {}", setup_.node, worker.error);
     append_event(run_, "error", {{"node", setup_.node}, {"what", worker.error}});
   } else if (recorder_ && worker.local == 0) {
     recorder_->note(message);
@@ -442,17 +439,24 @@ void Agent::end(int exit_code, const std::string& why) {
   if (phase_ == Phase::kJudging) {
     for (const std::size_t node : judging_.nodes) outcome_->missing.push_back(node_name(node));
   }
-  if (exit_code != contract::kExitFinished)
-    spdlog::warn("{}: {} (exit code {})", setup_.node, why, exit_code);
 }
 
-int Agent::leave() {
-  kill_workers();
+// The supervisor tells an outcome once for all agents; without one, or where it cannot be told, it is said
+// here.
+void Agent::publish_outcome() {
+  bool told = setup_.supervised || outcome_->exit_code == contract::kExitFinished;
   try {
     rendezvous_.publish("outcome", setup_.node, to_json(*outcome_));
   } catch (const Error& error) {
     spdlog::warn("{}: {}", setup_.node, error.what());
+    told = false;
   }
+  if (!told) spdlog::warn("{}: {} (exit code {})", setup_.node, outcome_->why, outcome_->exit_code);
+}
+
+int Agent::leave() {
+  kill_workers();
+  publish_outcome();
   if (peers_) peers_->leave(outcome_->exit_code);
   if (outcome_->exit_code == contract::kExitRequeue && phase_ == Phase::kTraining) wait_for_others();
   return outcome_->exit_code;

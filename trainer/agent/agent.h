@@ -91,6 +91,7 @@ class Agent {
   // Ends.
   void stop(const std::string& why);
   void end(int exit_code, const std::string& why);
+  void publish_outcome();
   int leave();
   void wait_for_others();
 

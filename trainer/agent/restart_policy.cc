@@ -10,20 +10,19 @@
 namespace stint::agent {
 namespace {
 
-const Outcome* find_outcome(const AttemptEnd& end, int exit_code) {
-  const auto found = std::find_if(end.outcomes.begin(), end.outcomes.end(),
-                                  [&](const Outcome& outcome) { return outcome.exit_code == exit_code; });
-  return found == end.outcomes.end() ? nullptr : &*found;
-}
-
-// The first cause, not an echo of it ("the agent of … left").
-const Outcome* find_cause(const AttemptEnd& end) {
+// The first cause among those of interest, not an echo of it ("the agent of … left").
+template <typename Matches>
+const Outcome* find_cause(const AttemptEnd& end, Matches matches) {
   const Outcome* cause = nullptr;
   for (const Outcome& outcome : end.outcomes) {
-    if (outcome.exit_code == contract::kExitFinished) continue;
+    if (!matches(outcome.exit_code)) continue;
     if (cause == nullptr || cause->why.starts_with("the agent of ")) cause = &outcome;
   }
   return cause;
+}
+
+const Outcome* find_outcome(const AttemptEnd& end, int exit_code) {
+  return find_cause(end, [&](int code) { return code == exit_code; });
 }
 
 // Slurm may be about to say the same of the node, and to end the job.
@@ -48,7 +47,7 @@ Decision RestartPolicy::decide(const AttemptEnd& end) {
   if (requeue != nullptr || end.exit_code == contract::kExitRequeue) {
     return {Next::kRequeue, why_of(requeue, "stopped on purpose"), true};
   }
-  const Outcome* cause = find_cause(end);
+  const Outcome* cause = find_cause(end, [](int code) { return code != contract::kExitFinished; });
   const std::string why = why_of(cause, fmt::format("the step ended with {}", describe_exit(end.exit_code)));
   const bool explained = cause != nullptr && !suspects_a_node(end);
   if (end.checkpoint > checkpoint_) restarts_ = 0;

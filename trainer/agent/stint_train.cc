@@ -6,10 +6,10 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/command_line.h"
 #include "base/config.h"
 #include "base/contract.h"
 #include "base/error.h"
@@ -86,7 +86,12 @@ RunDirectory directory_for(const Options& options, const recipes::Recipe& recipe
 }
 
 std::filesystem::path worker_program(const Options& options) {
-  if (!options.worker.empty()) return std::filesystem::absolute(options.worker);
+  if (!options.worker.empty()) {
+    const auto program = std::filesystem::absolute(options.worker);
+    if (access(program.c_str(), X_OK) != 0 || std::filesystem::is_directory(program))
+      throw FinalError(fmt::format("--worker: {} is no program that can be run", program.string()));
+    return program;
+  }
   const std::string named = environment_text(kWorkerEnv);
   return named.empty() ? find_program("stint-worker") : std::filesystem::path(named);
 }
@@ -167,7 +172,7 @@ int run_batch(const Options& options) {
 int run_local(const Options& options) {
   const std::string job = fmt::format("local-{}-{}", host_name(), getpid());
   const RunRequest request = request_for(options, job);
-  const auto worker = worker_program(options);
+  const auto worker = final_if_it_fails([&] { return worker_program(options); });
   const auto agents = with_worker(local_commands(own_path(), job, options.local), worker);
   const auto commands = [&] { return agents; };
   return supervise(request, commands, [] { return false; });
@@ -206,15 +211,15 @@ int guarded(const Options& options) {
 
 int main(int argc, char** argv) {
   stint::agent::Options options;
-  CLI::App app{"Trains a recipe: the batch side of a job, the agent of a node, or a whole run on this host."};
-  app.name("stint-train");
+  CLI::App app{"Trains a recipe: the batch side of a job, the agent of a node, or a whole run on this host.",
+               "stint-train"};
   app.add_option("--recipe", options.recipe,
                  "NAME or PATH.ini[,section.key=value…]; default: the job's --recipe");
   app.add_option("--run-directory", options.run_directory, "default: the recipe's run.directory");
   app.add_option("--local", options.local, "without Slurm: this many agents on this host")
       ->check(CLI::Range(1, 64));
   app.add_option("--worker", options.worker, "the worker program; default: stint-worker beside stint-train");
-  CLI11_PARSE(app, argc, argv);
+  if (const auto ended = stint::parse_command_line(app, argc, argv)) return *ended;
   const int exit_code = stint::agent::guarded(options);
   // A thread that still waits for stintd must not hold up Slurm.
   std::fflush(stdout);

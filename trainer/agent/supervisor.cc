@@ -14,6 +14,7 @@
 #include "base/ini.h"
 #include "base/process.h"
 #include "base/run_report.h"
+#include "trainer/training_text.h"
 
 namespace stint::agent {
 namespace {
@@ -111,14 +112,32 @@ void check_only_user(const RunRequest& request) {
        request.run.root.string(), other);
 }
 
-int finish(const RunRequest& request) {
+// Whether the run is finished already. What must not start is found before anything is made for it.
+bool prepare(const RunRequest& request) {
+  try {
+    const bool finished = run_is_finished(read_log(request.run), request.recipe);
+    if (!finished) open_training_text(request.recipe.data.path, request.recipe.data.sequence_length);
+    prepare_run_directory(request.run, request.frozen);
+    check_only_user(request);
+    return finished;
+  } catch (const Error& error) {
+    throw FinalError(error.what());
+  }
+}
+
+void remove_rendezvous(const RunRequest& request) {
   std::error_code ignored;
   std::filesystem::remove_all(request.run.rendezvous(), ignored);
+}
+
+int finish(const RunRequest& request) {
+  remove_rendezvous(request);
   finish_with_report(request.run, request.service_address);
   return contract::kExitFinished;
 }
 
 int give_up(const RunRequest& request, const std::string& why) {
+  remove_rendezvous(request);
   std::fprintf(stderr, "stint: %s\n", why.c_str());
   append_event(request.run, "error", {{"what", why}, {"exit", contract::kExitDoNotRequeue}});
   return contract::kExitDoNotRequeue;
@@ -161,6 +180,10 @@ void prepare_run_directory(const RunDirectory& run, const std::string& frozen) {
   if (error) fail("run directory {}: {}", run.root.string(), error.message());
   if (access(run.root.c_str(), W_OK | X_OK) != 0)
     fail("run directory {}: {}", run.root.string(), errno_text(errno));
+  if (std::filesystem::exists(run.rendezvous(), error) &&
+      !std::filesystem::is_directory(run.rendezvous(), error))
+    fail("run directory {}: {} is no folder; move it away", run.root.string(),
+         run.rendezvous().filename().string());
   if (!std::filesystem::exists(run.recipe(), error)) return write_file_atomically(run.recipe(), frozen);
   if (read_file(run.recipe(), contract::kMaxRecipeBytes) == frozen) return;
   fail("run directory {}: holds a run of another recipe; choose another: --recipe=…,run.directory=PATH",
@@ -198,13 +221,8 @@ void finish_with_report(const RunDirectory& run, const std::string& service_addr
 }
 
 int supervise(const RunRequest& request, const AttemptCommands& commands, const Requeue& requeue) {
-  try {
-    prepare_run_directory(request.run, request.frozen);
-    check_only_user(request);
-  } catch (const Error& error) {
-    throw FinalError(error.what());
-  }
-  if (run_is_finished(read_log(request.run), request.recipe)) {
+  const bool finished = prepare(request);
+  if (finished) {
     say("the run is finished already");
     return finish(request);
   }

@@ -14,8 +14,8 @@ Buffer::Buffer(std::size_t floats) : floats_(floats) {
   void* memory =
       mmap(nullptr, floats * sizeof(float), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED)
-    fail("memory: cannot get {} MiB for the training state: {}", floats * sizeof(float) >> 20,
-         errno_text(errno));
+    fail("memory: cannot get {} MiB for the training state: {}; take a smaller model",
+         floats * sizeof(float) >> 20, errno_text(errno));
   madvise(memory, floats * sizeof(float), MADV_HUGEPAGE);  // only a hint
   data_ = static_cast<float*>(memory);
 }

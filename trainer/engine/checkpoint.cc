@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "base/ini.h"
 #include "base/run_directory.h"
-#include "trainer/engine/descriptor.h"
+#include "trainer/descriptor.h"
 #include "trainer/engine/safetensors.h"
 
 namespace stint::engine {
@@ -196,6 +196,8 @@ CheckpointStore::Loaded CheckpointStore::load_newest(State& state) const {
     try {
       result.manifest = load(path, step, state);
       return result;
+    } catch (const json::exception&) {
+      result.skipped.push_back(fmt::format("checkpoint {}: manifest.json is damaged", path.string()));
     } catch (const std::exception& error) {
       result.skipped.push_back(fmt::format("checkpoint {}: {}", path.string(), error.what()));
     }

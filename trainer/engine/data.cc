@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/engine/data.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,22 +8,12 @@
 
 #include "base/error.h"
 #include "trainer/model/random.h"
+#include "trainer/training_text.h"
 
 namespace stint::engine {
 namespace {
 
 constexpr std::int64_t kByteValues = 256;
-
-std::uint64_t checked_size(int descriptor, const std::string& path, std::int64_t sequence_length) {
-  struct stat status {};
-  if (fstat(descriptor, &status) != 0) fail("data: cannot read {}: {}", path, errno_text(errno));
-  if (S_ISDIR(status.st_mode)) fail("data: {} is a folder; data.path must name one text file", path);
-  if (!S_ISREG(status.st_mode)) fail("data: {} is no regular file; data.path must name one text file", path);
-  if (status.st_size <= sequence_length)
-    fail("data: {} has {} bytes; data.sequence_length = {} needs at least {}", path, status.st_size,
-         sequence_length, sequence_length + 1);
-  return static_cast<std::uint64_t>(status.st_size);
-}
 
 }  // namespace
 
@@ -35,10 +23,9 @@ ByteText::ByteText(std::string path, std::int64_t sequence_length, std::int64_t 
   if (vocab_size < kByteValues)
     fail("recipe: model.vocab_size = {} is too small for data.tokenizer = bytes; it needs {}", vocab_size,
          kByteValues);
-  file_ = Descriptor(open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (file_.get() < 0)
-    fail("data: cannot open {}: {}; data.path must name one text file", path_, errno_text(errno));
-  bytes_ = checked_size(file_.get(), path_, sequence_length);
+  auto text = open_training_text(path_, sequence_length);
+  file_ = std::move(text.file);
+  bytes_ = text.bytes;
 }
 
 std::uint64_t ByteText::offset_of(std::int64_t step, std::int64_t slot) const {

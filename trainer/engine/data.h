@@ -8,7 +8,7 @@
 #include <span>
 #include <string>
 
-#include "trainer/engine/descriptor.h"
+#include "trainer/descriptor.h"
 
 namespace stint::engine {
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "trainer/engine/descriptor.h"
+#include "trainer/descriptor.h"
 
 namespace stint::engine {
 

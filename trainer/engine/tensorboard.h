@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "trainer/engine/descriptor.h"
+#include "trainer/descriptor.h"
 
 namespace stint::engine {
 

@@ -311,13 +311,15 @@ Channel take_channel() {
   return Channel(agent::kWorkerChannel);
 }
 
+// The agent passes it on; with the agent gone, it is said here.
 [[noreturn]] void fail_with(Channel& channel, const char* what, int code) {
-  fmt::print(stderr, "stint: {}\n", what);
+  bool told = false;
   try {
-    channel.send({{"type", "error"}, {"what", what}, {"exit", code}});
+    told = channel.send({{"type", "error"}, {"what", what}, {"exit", code}});
   } catch (const Error&) {
     // the agent sees the exit status
   }
+  if (!told) fmt::print(stderr, "stint: {}\n", what);
   leave_at_once(code);
 }
 

@@ -57,6 +57,28 @@ Positions make_positions(const Config& c, std::int64_t length, at::ScalarType pr
           mask.repeat({group, 1}).unsqueeze(0).to(product_type)};
 }
 
+// Of one sequence, without its last target.
+std::int64_t length_of(std::span<const std::int64_t> tokens, std::int64_t batch) {
+  return batch > 0 ? static_cast<std::int64_t>(tokens.size()) / batch - 1 : -1;
+}
+
+// Runs `body` for `batch` sequences of `length` tokens. Torch's messages carry a stack of frames behind their
+// first line.
+template <typename Body>
+auto in_one_line(std::int64_t batch, std::int64_t length, Body body) {
+  try {
+    return body();
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    if (text.find("allocate memory") != std::string::npos) {
+      fail(
+          "memory: {} sequences of {} tokens do not fit; lower data.micro_batch_size or data.sequence_length",
+          batch, length);
+    }
+    fail("model: {}", text.substr(0, text.find('\n')));
+  }
+}
+
 }  // namespace
 
 struct Llama::Impl {
@@ -151,7 +173,7 @@ Tensor Llama::Impl::feed_forward(const Tensor& x, const Layer& layer) const {
 }
 
 Tensor Llama::Impl::loss(std::span<const std::int64_t> tokens, std::int64_t batch, double scale) {
-  const auto columns = batch > 0 ? static_cast<std::int64_t>(tokens.size()) / batch : 0;
+  const std::int64_t columns = length_of(tokens, batch) + 1;
   if (columns < 2 || static_cast<std::size_t>(columns * batch) != tokens.size())
     fail("model: {} tokens are not {} sequences of at least two", tokens.size(), batch);
   if (positions.length != columns - 1) positions = make_positions(config, columns - 1, product_type);
@@ -174,14 +196,17 @@ Llama::Llama(const Config& config, const Layout& layout, std::span<float> parame
 Llama::~Llama() = default;
 
 double Llama::forward_backward(std::span<const std::int64_t> tokens, std::int64_t batch, double scale) {
-  const auto loss = impl_->loss(tokens, batch, scale);
-  loss.backward();
-  return loss.item<double>();
+  return in_one_line(batch, length_of(tokens, batch), [&] {
+    const auto loss = impl_->loss(tokens, batch, scale);
+    loss.backward();
+    return loss.item<double>();
+  });
 }
 
 double Llama::forward(std::span<const std::int64_t> tokens, std::int64_t batch, double scale) {
   const at::NoGradGuard no_derivatives;
-  return impl_->loss(tokens, batch, scale).item<double>();
+  return in_one_line(batch, length_of(tokens, batch),
+                     [&] { return impl_->loss(tokens, batch, scale).item<double>(); });
 }
 
 void start_mathematics(int threads) {

@@ -154,6 +154,9 @@ class AgentNet : public testing::Test {
     }
     return found;
   }
+  std::string outcome_of(const std::string& node) const {
+    return read_file(run_.rendezvous() / "trial.0.0" / ("outcome-" + node + ".json"), 1 << 20);
+  }
   bool wait_for_step(std::int64_t step) const {
     const auto deadline = Clock::now() + kPatience;
     while (Clock::now() < deadline) {
@@ -201,6 +204,19 @@ TEST_F(LocalRun, WorkerThatSaysNoRetryEndsTheRun) {
   EXPECT_EQ(train.wait(), contract::kExitDoNotRequeue);
   EXPECT_EQ(events("start").size(), 1U);
   EXPECT_EQ(events("error").size(), 1U);
+  const std::string output = train.output(), why = "the run cannot go on";
+  EXPECT_THAT(output, HasSubstr(why));
+  EXPECT_EQ(output.find(why), output.rfind(why)) << "told more than once:\n" << output;
+  EXPECT_FALSE(std::filesystem::exists(run_.rendezvous()));
+}
+
+TEST_F(LocalRun, WorkerThatCannotRunIsRefusedAtOnce) {
+  Process train({STINT_TRAIN, "--local", "1", "--recipe", folder_ / "trial.ini", "--run-directory", run_.root,
+                 "--worker", folder_},
+                {}, folder_ / "train.out");
+  EXPECT_EQ(train.wait(), contract::kExitDoNotRequeue);
+  EXPECT_THAT(train.output(), HasSubstr("is no program that can be run"));
+  EXPECT_FALSE(std::filesystem::exists(run_.root));
 }
 
 TEST_F(LocalRun, GivesUpAfterRestartsWithoutCheckpoint) {
@@ -309,7 +325,7 @@ TEST_F(Agents, WorkerThatNeverShowsItsAddressIsNamed) {
   agents.push_back(start_agent(1, {{"FAKE_MUTE", "1"}}));
   agents.push_back(start_agent(2));
   for (auto& agent : agents) EXPECT_EQ(agent.wait(), contract::kExitFailure);
-  EXPECT_THAT(agents[0].output() + agents[1].output() + agents[2].output(),
+  EXPECT_THAT(outcome_of("local0") + outcome_of("local1") + outcome_of("local2"),
               HasSubstr("the workers of local1 did not start"));
 }
 

@@ -47,6 +47,14 @@ TEST(RestartPolicy, NamesTheCauseAndNotItsEcho) {
   EXPECT_EQ(decision.why, "a worker is gone: exit status 7");
 }
 
+TEST(RestartPolicy, GivesUpWithTheCauseAndNotItsEcho) {
+  RestartPolicy policy(3, -1);
+  const auto decision =
+      policy.decide(ended(93, {{93, "the agent of node2 left with exit code 93", {}}, {93, "no data", {}}}));
+  EXPECT_EQ(decision.next, Next::kGiveUp);
+  EXPECT_EQ(decision.why, "no data");
+}
+
 TEST(RestartPolicy, ASuspectedNodeLeavesRoomForSlurm) {
   RestartPolicy policy(3, -1);
   EXPECT_TRUE(policy.decide(ended(1, {{1, "a worker is gone: exit status 7", {}}})).explained);

@@ -74,6 +74,33 @@ TEST_F(SupervisorTest, FindsAnotherLiveJobAndForgetsDeadOnes) {
   EXPECT_TRUE(std::filesystem::exists(run_.rendezvous() / "local-a.b-7.0.2"));
 }
 
+TEST_F(SupervisorTest, DataThatCannotBeReadIsToldBeforeAnythingIsMade) {
+  RunRequest request{"[run]\n", {}, {run_.root / "run"}, "12", 0, ""};
+  request.recipe.data.sequence_length = 16;
+  const auto never = [] { return std::vector<ChildCommand>{{{"false"}, {}}}; };
+  const auto refused = [&] {
+    try {
+      supervise(request, never, [] { return false; });
+    } catch (const FinalError& error) {
+      return std::string(error.what());
+    }
+    return std::string("started");
+  };
+  request.recipe.data.path = run_.root / "none.txt";
+  EXPECT_THAT(refused(), HasSubstr("none.txt: No such file or directory; data.path must"));
+  request.recipe.data.path = run_.root;
+  EXPECT_THAT(refused(), HasSubstr("is a folder"));
+  write_file_atomically(run_.root / "short.txt", "sixteen letters.");
+  request.recipe.data.path = run_.root / "short.txt";
+  EXPECT_THAT(refused(), HasSubstr("has 16 bytes; data.sequence_length = 16 needs at least 17"));
+  EXPECT_FALSE(std::filesystem::exists(request.run.root));
+}
+
+TEST_F(SupervisorTest, RendezvousThatIsNoFolderIsRefusedOnce) {
+  write_file_atomically(run_.rendezvous(), "");
+  EXPECT_THROW(prepare_run_directory(run_, "[run]\n"), Error);
+}
+
 TEST(Step, SrunStartsOneAgentANodeAndEndsThemTogether) {
   const ChildCommand command = srun_command("/opt/stint-train", 4, true);
   EXPECT_EQ(command.words.front(), "srun");

@@ -171,7 +171,7 @@ INSTANTIATE_TEST_SUITE_P(
                [](const fs::path& p) { edit_manifest(p, [](auto& m) { m["step"] = 7; }); }},
         Damage{"OtherModel", "another model: it has hidden_size 64, the recipe's is 32",
                [](const fs::path& p) { edit_manifest(p, [](auto& m) { m["model"]["hidden_size"] = 64; }); }},
-        Damage{"NoFileTable", "files",
+        Damage{"NoFileTable", "manifest.json is damaged",
                [](const fs::path& p) { edit_manifest(p, [](auto& m) { m.erase("files"); }); }},
         Damage{"FilesInsteadOfFolder", "manifest.json",
                [](const fs::path& p) {

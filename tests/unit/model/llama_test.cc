@@ -123,6 +123,18 @@ TEST(Llama, BackwardAddsToWhatTheGradientsHold) {
   for (std::size_t i = 0; i < once.size(); ++i) ASSERT_EQ(f.gradients[i], 2 * once[i]) << i;
 }
 
+// Torch's own text goes on with a stack of frames.
+TEST(Llama, WhatTorchRefusesIsToldInOneLine) {
+  Fixture f(tiny(false, false));
+  f.tokens[0] = f.config.vocab_size;
+  try {
+    f.model.forward_backward(f.tokens, kBatch, 1);
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()), "model: index out of range in self");
+  }
+}
+
 TEST(Llama, PaddingBetweenGroupsStaysZero) {
   Fixture f(tiny(false, false));
   f.model.forward_backward(f.tokens, kBatch, 1);

@@ -6,7 +6,7 @@
 
 #include <utility>
 
-namespace stint::engine {
+namespace stint {
 
 class Descriptor {
  public:
@@ -27,4 +27,4 @@ class Descriptor {
   int value_;
 };
 
-}  // namespace stint::engine
+}  // namespace stint
