@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <ctime>
 #include <map>
@@ -139,14 +140,43 @@ std::optional<sys_seconds> next_clock_time(std::string_view text, sys_seconds no
   return from_local(fields);
 }
 
-std::optional<sys_seconds> calendar_time(std::string_view text) {
-  const std::size_t mark = text.find('T');
-  std::tm fields{};
-  if (mark == std::string_view::npos || !read_date(text.substr(0, mark), fields) ||
-      !read_clock(text.substr(mark + 1), fields)) {
-    return std::nullopt;
+// 0 is today; none when the word is no day.
+std::optional<int> days_ahead(std::string_view word, const std::tm& today) {
+  constexpr std::array<std::string_view, 7> kDays = {"sunday",   "monday", "tuesday", "wednesday",
+                                                     "thursday", "friday", "saturday"};
+  if (word == "today") return 0;
+  if (word == "tomorrow") return 1;
+  for (int day = 0; day < 7; ++day) {
+    const auto name = kDays[static_cast<std::size_t>(day)];
+    if (word == name || word == name.substr(0, 3)) return (day - today.tm_wday + 7) % 7;
   }
-  return from_local(fields);
+  return std::nullopt;
+}
+
+// A date, a weekday, today or tomorrow, and a time of that day (none: its midnight). A weekday whose time is over
+// is next week's.
+std::optional<sys_seconds> calendar_time(std::string_view text, sys_seconds now) {
+  const std::size_t mark = text.size() > 10 && text[10] == 'T' ? 10 : text.find(' ');
+  std::string day(text.substr(0, mark));
+  std::transform(day.begin(), day.end(), day.begin(), [](unsigned char c) { return std::tolower(c); });
+  const auto at = [&](std::tm fields) -> std::optional<sys_seconds> {
+    fields.tm_hour = fields.tm_min = fields.tm_sec = 0;
+    if (mark != std::string_view::npos && !read_clock(trim(text.substr(mark + 1)), fields)) return std::nullopt;
+    return from_local(fields);
+  };
+  std::tm fields{};
+  if (read_date(day, fields)) return at(fields);
+  const std::tm today = local(now);
+  const auto ahead = days_ahead(day, today);
+  if (!ahead) return std::nullopt;
+  const auto noon_after = [&](int days) {  // noon: no clock change moves it to another day
+    fields = today;
+    fields.tm_hour = 12;
+    return local(from_local(fields).value_or(now) + std::chrono::days(days));
+  };
+  auto time = at(noon_after(*ahead));
+  if (time && *time < now && !day.starts_with("to")) time = at(noon_after(*ahead + 7));
+  return time;
 }
 
 bool is_host_character(char c) {
@@ -280,9 +310,11 @@ sys_seconds parse_time(std::string_view text, sys_seconds now) {
   const std::string_view trimmed = trim(text);
   if (trimmed == "now") return now;
   if (trimmed.starts_with("now+")) return now + parse_duration(trimmed.substr(4));
-  auto time = calendar_time(trimmed);
+  auto time = calendar_time(trimmed, now);
   if (!time) time = next_clock_time(trimmed, now);
-  if (!time) fail("'{}' is no time; write now, now+2h, 18:00 or 2026-11-23T18:00", text.substr(0, 60));
+  if (!time) {
+    fail("'{}' is no time; write now, now+2h, 18:00, friday 18:00 or 2026-11-23T18:00", text.substr(0, 60));
+  }
   return *time;
 }
 

@@ -5,6 +5,8 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "reservations/json_fields.h"
+#include "reservations/plan_view.h"
 #include "reservations/refusal.h"
 
 namespace stint::reservations {
@@ -15,6 +17,8 @@ using std::chrono::sys_seconds;
 
 constexpr std::size_t kMaxNodeName = 255;
 constexpr std::size_t kMaxWhy = 200;
+constexpr std::int64_t kMaxGpus = 1'024;
+constexpr std::int64_t kMaxWeeks = 52;
 
 nlohmann::json parse_object(std::string_view body) {
   auto json = nlohmann::json::parse(body, nullptr, false);
@@ -37,6 +41,18 @@ std::uint32_t job_field(const nlohmann::json& body) {
     refuse(400, "failure report: 'job' must be a job id");
   }
   return found->get<std::uint32_t>();
+}
+
+// A request that cannot be read is the caller's fault.
+template <typename Parse>
+auto checked(Parse parse) {
+  try {
+    return parse();
+  } catch (const Refusal&) {
+    throw;
+  } catch (const Error& error) {
+    throw Refusal(400, error.what());
+  }
 }
 
 std::string escaped(std::string_view text) {
@@ -77,15 +93,6 @@ std::string time_text(const nlohmann::json& value) {
 
 }  // namespace
 
-std::string capacity_text(const nlohmann::json& plan) {
-  const auto& segment = plan.at("segments").at(0);
-  const auto lost = static_cast<int>(segment.at("lost").size());
-  const int there = static_cast<int>(segment.at("nodes").size()) - lost;
-  const int nodes = std::min(plan.at("nodes").get<int>(), there);
-  const std::string text = fmt::format("{}+{}", nodes, there - nodes);
-  return lost == 0 ? text : fmt::format("{} ({} lost)", text, lost);
-}
-
 Api::Api(Book& book, Failures& failures, Ledger& ledger, std::function<double()> now)
     : book_(book), failures_(failures), ledger_(ledger), now_(std::move(now)) {}
 
@@ -94,6 +101,8 @@ ApiReply Api::handle(std::string_view method, std::string_view path, std::string
   const auto error = [](int status, const std::string& text) { return ApiReply{status, {{"error", text}}}; };
   try {
     return route(method, path, body, uid);
+  } catch (const OfferTaken& taken) {
+    return ApiReply{taken.status(), {{"error", taken.what()}, {"instead", to_json(taken.instead())}}};
   } catch (const Refusal& refusal) {
     return error(refusal.status(), refusal.what());
   } catch (const ClusterError& failure) {
@@ -113,6 +122,8 @@ ApiReply Api::route(std::string_view method, std::string_view path, std::string_
   if (path == "/v1/health" && method == "GET") return {200, {{"ok", true}, {"version", STINT_VERSION}}};
   if (path == kPlans && method == "POST") return create_plan(body, uid);
   if (path == kPlans && method == "GET") return list_plans();
+  if (path == "/v1/offers" && method == "POST") return search_offers(body, uid);
+  if (path == "/v1/availability" && method == "POST") return show_availability(body);
   if (path == "/v1/failures" && method == "POST") return report_failure(body, uid);
   if (path.starts_with("/v1/plans/")) {
     const std::string name(path.substr(kPlans.size() + 1));
@@ -133,16 +144,30 @@ nlohmann::json Api::show(const Plan& plan) const {
 }
 
 ApiReply Api::create_plan(std::string_view body, std::uint32_t uid) {
-  const auto json = parse_object(body);
-  PlanRequest request;
-  try {
-    request = PlanRequest::parse(json);
-  } catch (const Error& error) {
-    throw Refusal(400, error.what());
-  }
+  const auto request = checked([&] { return PlanRequest::parse(parse_object(body)); });
   auto plan = show(book_.create(request, uid));
   if (request.quote) plan["state"] = "quote";
   return {200, plan};
+}
+
+ApiReply Api::search_offers(std::string_view body, std::uint32_t uid) {
+  const auto request = checked([&] { return OfferRequest::parse(parse_object(body)); });
+  return {200, to_json(book_.offers().search(request, uid))};
+}
+
+ApiReply Api::show_availability(std::string_view body) {
+  NodeKind kind;
+  const auto weeks = checked([&] {
+    const auto json = parse_object(body);
+    JsonFields fields("availability", json);
+    kind.partition = fields.text("partition").value_or("");
+    kind.features = fields.names("features").value_or(std::vector<std::string>{});
+    kind.gpus = static_cast<int>(fields.integer("gpus_per_node", 0, kMaxGpus).value_or(0));
+    const auto span = std::chrono::weeks{fields.integer("weeks", 1, kMaxWeeks).value_or(2)};
+    fields.refuse_others();
+    return span;
+  });
+  return {200, to_json(book_.offers().availability(kind, weeks))};
 }
 
 ApiReply Api::list_plans() const {

@@ -2,7 +2,11 @@
 // What stintd answers, without HTTP: method, path, body and the caller's uid in, status and JSON out. Every
 // failure becomes {"error": "…"}. Safe from several threads.
 //
-//   POST   /v1/plans             {name, nodes, spares, start, duration, partition?, users?, quote?} -> plan
+//   POST   /v1/offers            {nodes | gpus, spares?, duration, after?, before?, segments?, min_segment?, partition?,
+//                                features?, gpus_per_node?, max_cents?, sort?, most?} -> {offers, …}
+//   POST   /v1/availability      {partition?, features?, gpus_per_node?, weeks?} -> {nodes, steps, …}
+//   POST   /v1/plans             {name, nodes, spares?, start?, duration, partition?, users?, quote?}
+//                                or {name, offer, users?, quote?} -> plan
 //   GET    /v1/plans             -> [plan]
 //   GET    /v1/plans/NAME        -> plan
 //   DELETE /v1/plans/NAME        {force?} -> plan
@@ -39,6 +43,8 @@ class Api {
  private:
   ApiReply route(std::string_view method, std::string_view path, std::string_view body, std::uint32_t uid);
   ApiReply create_plan(std::string_view body, std::uint32_t uid);
+  ApiReply search_offers(std::string_view body, std::uint32_t uid);
+  ApiReply show_availability(std::string_view body);
   ApiReply list_plans() const;
   ApiReply cancel_plan(const std::string& name, std::string_view body, std::uint32_t uid);
   ApiReply report_failure(std::string_view body, std::uint32_t uid);
@@ -50,8 +56,5 @@ class Api {
   Ledger& ledger_;
   std::function<double()> now_;
 };
-
-// "4+1", "4+0 (1 lost)": promised nodes that are there, spares that are there.
-std::string capacity_text(const nlohmann::json& plan);
 
 }  // namespace stint::reservations

@@ -23,7 +23,6 @@ constexpr seconds kClockSlack{60};                     // a start this far back 
 constexpr std::chrono::milliseconds kPoll{200};
 constexpr std::chrono::milliseconds kJobsEnd{20'000};  // jobs of a forced cancel must be gone by then
 constexpr sys_seconds kNoStamp{seconds{1}};            // of tables that are compared, not written
-constexpr sys_seconds kForEver{seconds{1LL << 36}};
 
 std::vector<std::string> sorted(std::vector<std::string> names) {
   std::sort(names.begin(), names.end());
@@ -60,7 +59,10 @@ Book::Book(Cluster& cluster, Ledger& ledger, Metrics& metrics, Settings settings
       metrics_(metrics),
       settings_(std::move(settings)),
       now_(std::move(now)),
-      wait_(std::move(wait)) {}
+      wait_(std::move(wait)),
+      gate_(cluster_, settings_),
+      capacity_(cluster_, ledger_, now_),
+      desk_(capacity_, gate_, settings_, now_) {}
 
 sys_seconds Book::now() const {
   return sys_seconds{seconds{static_cast<std::int64_t>(now_())}};
@@ -83,21 +85,19 @@ std::vector<std::string> Book::lost_nodes() const {
 
 Plan Book::create(const PlanRequest& request, std::uint32_t uid) {
   const std::lock_guard lock(change_);
-  check_policy(request, uid);
+  const std::string subject = "plan " + request.name;
+  gate_.check_booker(subject, uid);
+  if (request.offer.empty()) gate_.check_size(subject, request.nodes + request.spares, request.duration);
   check_name_is_free(request.name);
   Plan plan;
   plan.name = request.name;
-  plan.nodes = request.nodes;
-  plan.spares = request.spares;
   plan.created = now();
   set_people(plan, request, uid);
-  plan.partition = choose_partition(request);
-  Segment segment;
-  segment.reservation = contract::reservation_name(plan.name, 0);
-  set_window(segment, request);
-  plan.segments.push_back(segment);
-  plan.price = price_of(settings_.node_hour, settings_.currency, plan.nodes, request.duration);
-  choose_nodes(plan);
+  if (request.offer.empty()) {
+    plan_directly(plan, request);
+  } else {
+    plan_by_offer(plan, request.offer, uid);
+  }
   if (request.quote) return plan;
   plan.id = ledger_.add_plan(plan);
   reserve(plan);
@@ -107,22 +107,57 @@ Plan Book::create(const PlanRequest& request, std::uint32_t uid) {
   return plan;
 }
 
-void Book::check_policy(const PlanRequest& request, std::uint32_t uid) const {
-  const auto& policy = settings_.policy;
-  const bool by_name = policy.book == Policy::Book::kUsers && contains(policy.users, user_of_uid(uid));
-  if (policy.book != Policy::Book::kEveryone && !by_name && !cluster_.is_operator(uid)) {
-    refuse(403, "plan {}: user {} may not book plans here; ask an operator ([policy] book)", request.name,
-           user_of_uid(uid));
+void Book::plan_directly(Plan& plan, const PlanRequest& request) const {
+  const std::string subject = "plan " + request.name;
+  plan.nodes = request.nodes;
+  plan.spares = request.spares;
+  plan.partition = gate_.partition(subject, request.partition);
+  Segment segment;
+  segment.reservation = contract::reservation_name(plan.name, 0);
+  set_window(segment, request);
+  plan.segments.push_back(segment);
+  plan.price = price_of(settings_.node_hour, settings_.currency, plan.nodes, request.duration);
+  choose_nodes(plan);
+}
+
+void Book::plan_by_offer(Plan& plan, const std::string& id, std::uint32_t uid) {
+  auto shelved = desk_.find(id);
+  // What was offered from "now" on begins when it is booked.
+  auto& first = shelved.offer.segments.front().window;
+  const auto late = std::max(seconds{}, now() - first.start);
+  first = {first.start + late, first.end + late};
+  check_offer_is_free(shelved, id, uid);
+  plan.nodes = static_cast<int>(shelved.request.query.nodes);
+  plan.spares = static_cast<int>(shelved.request.query.spares);
+  plan.partition = shelved.request.kind.partition;
+  plan.price = shelved.offer.price;
+  plan.switches = static_cast<int>(shelved.offer.switches());
+  for (const auto& offered : shelved.offer.segments) {
+    plan.segments.push_back({contract::reservation_name(plan.name, plan.segments.size()), offered.window.start,
+                             offered.window.end, offered.nodes});
   }
-  const int wanted = request.nodes + request.spares;
-  if (policy.max_nodes > 0 && wanted > policy.max_nodes) {
-    refuse(403, "plan {}: wants {} nodes with its spares, at most {} are allowed ([policy] max_nodes)",
-           request.name, wanted, policy.max_nodes);
+}
+
+void Book::check_offer_is_free(const ShelvedOffer& shelved, const std::string& id, std::uint32_t uid) {
+  const Planner planner = capacity_.planner(shelved.request.kind);
+  std::set<std::string> taken;
+  sys_seconds before{};
+  bool overlap = false;
+  for (const auto& segment : shelved.offer.segments) {
+    const auto free = planner.available_during(segment.window);
+    const std::set<std::string> there(free.begin(), free.end());
+    for (const auto& node : segment.nodes) {
+      if (!there.contains(node)) taken.insert(node);
+    }
+    overlap = overlap || segment.window.start < before;
+    before = segment.window.end;
   }
-  if (policy.max_duration > seconds{} && request.duration > policy.max_duration) {
-    refuse(403, "plan {}: wants {}, at most {} are allowed ([policy] max_duration)", request.name,
-           format_duration(request.duration), format_duration(policy.max_duration));
-  }
+  if (taken.empty() && !overlap) return;
+  const std::string why = taken.empty() ? std::string("it is too late for its first segment")
+                                        : fmt::format("{} {} no longer free",
+                                                      format_host_list({taken.begin(), taken.end()}),
+                                                      taken.size() == 1 ? "is" : "are");
+  throw OfferTaken(fmt::format("offer {}: {}; nothing is booked", id, why), desk_.search(shelved.request, uid));
 }
 
 void Book::check_name_is_free(const std::string& name) const {
@@ -157,69 +192,13 @@ void Book::set_window(Segment& segment, const PlanRequest& request) const {
            format_time(now()));
   }
   segment.start = std::max(segment.start, now());
-  if (segment.start > now() + settings_.policy.max_lead) {
-    refuse(403, "plan {}: starts later than {} from now ([policy] max_lead)", request.name,
-           format_duration(settings_.policy.max_lead));
-  }
+  gate_.check_start("plan " + request.name, segment.start, now());
   segment.end = segment.start + request.duration;
-}
-
-std::string Book::choose_partition(const PlanRequest& request) const {
-  const auto partitions = cluster_.partitions();
-  std::string chosen;
-  std::vector<std::string> names;
-  for (const auto& partition : partitions) {
-    names.push_back(partition.name);
-    if (request.partition.empty() ? partition.is_default : partition.name == request.partition)
-      chosen = partition.name;
-  }
-  if (chosen.empty() && request.partition.empty()) {
-    refuse(400, "plan {}: Slurm has no default partition; name one of {}", request.name,
-           fmt::join(names, ", "));
-  }
-  if (chosen.empty()) {
-    refuse(400, "plan {}: there is no partition '{}'; there are {}", request.name, request.partition,
-           fmt::join(names, ", "));
-  }
-  const auto& allowed = settings_.policy.allowed_partitions;
-  if (!allowed.empty() && !contains(allowed, chosen)) {
-    refuse(403, "plan {}: partition {} is not for plans; use one of {}", request.name, chosen,
-           fmt::join(allowed, ", "));
-  }
-  return chosen;
-}
-
-// Nodes of the partition; taken by their own state, by reservations, by plans that wait for their
-// reservation, and by jobs.
-Planner Book::planner_of(const std::string& partition) const {
-  std::map<std::string, std::vector<std::string>> switches;
-  for (auto& place : cluster_.topology().places) switches[place.node] = std::move(place.switches);
-  std::vector<PlannerNode> nodes;
-  std::vector<std::string> unusable;
-  for (const auto& node : cluster_.nodes()) {
-    if (!contains(node.partitions, partition)) continue;
-    nodes.push_back({node.name, switches[node.name]});
-    if (!node.usable()) unusable.push_back(node.name);
-  }
-  Planner planner(std::move(nodes));
-  planner.add_span(unusable, {sys_seconds{}, kForEver});
-  for (const auto& reservation : cluster_.reservations()) {
-    planner.add_span(reservation.nodes, {reservation.start, reservation.end});
-  }
-  for (const auto& plan : ledger_.plans_since(now())) {
-    if (!plan.live_at(now())) continue;
-    for (const auto& segment : plan.segments) planner.add_span(segment.nodes, {segment.start, segment.end});
-  }
-  for (const auto& job : cluster_.jobs()) {
-    if (job.state == JobState::kRunning)
-      planner.add_span(job.nodes, {sys_seconds{}, job.end.value_or(kForEver)});
-  }
-  return planner;
 }
 
 void Book::choose_nodes(Plan& plan) const {
   auto& segment = plan.segments.front();
-  const Planner planner = planner_of(plan.partition);
+  const Planner planner = capacity_.planner({plan.partition, {}, 0});
   segment.nodes = planner.choose(static_cast<std::size_t>(plan.nodes) + static_cast<std::size_t>(plan.spares),
                                  {segment.start, segment.end});
   if (segment.nodes.empty()) refuse_for_space(plan, planner);
@@ -230,20 +209,27 @@ void Book::refuse_for_space(const Plan& plan, const Planner& planner) const {
   const auto& segment = plan.segments.front();
   const auto count = static_cast<std::size_t>(plan.nodes) + static_cast<std::size_t>(plan.spares);
   const auto free = planner.available_during({segment.start, segment.end}).size();
-  const auto first = planner.available_time_first(count, segment.end - segment.start, segment.start,
-                                                  segment.start + kLookAhead);
+  const auto origin = std::chrono::ceil<std::chrono::minutes>(segment.start);
+  const auto horizon = static_cast<Minute>(kLookAhead / std::chrono::minutes{1});
+  const auto length = std::chrono::ceil<std::chrono::minutes>(segment.end - segment.start).count();
+  const auto starts = feasible_starts(WindowSearch(planner.free_times(origin, horizon), horizon).reach(count),
+                                      static_cast<Minute>(length));
   const std::string spares =
       plan.spares > 0 ? fmt::format(" ({} and {} spares)", plan.nodes, plan.spares) : "";
-  const std::string remedy = first ? fmt::format("enough are free from {}", format_time(*first))
-                                   : std::string("take fewer nodes or less time");
+  const std::string remedy =
+      starts.empty() ? std::string("take fewer nodes or less time")
+                     : fmt::format("enough are free from {}",
+                                   format_time(origin + std::chrono::minutes{starts.front().begin}));
   refuse(409, "plan {}: wants {} node{}{}, {} of partition {} are free until {}; {}", plan.name, count,
          count == 1 ? "" : "s", spares, free, plan.partition, format_time(segment.end), remedy);
 }
 
-// The reservation of a plan that stands in the ledger as an intent.
+// The reservations of a plan that stands in the ledger as an intent: all of them or none.
 void Book::reserve(Plan& plan) {
+  std::size_t made = 0;
   try {
-    cluster_.create_reservation(to_reservation(plan, plan.segments.front()));
+    for (; made < plan.segments.size(); ++made)
+      cluster_.create_reservation(to_reservation(plan, plan.segments[made]));
   } catch (const ClusterError& error) {
     metrics_.count_cluster_error();
     if (error.code() == ClusterError::Code::kUnreachable) {
@@ -252,6 +238,7 @@ void Book::reserve(Plan& plan) {
                                      "answers, see 'stint plan show {}'",
                                      plan.name, error.what(), plan.name));
     }
+    for (std::size_t k = 0; k < made; ++k) cluster_.delete_reservation(plan.segments[k].reservation);
     ledger_.drop_plan(plan.id);
     refuse(409, "plan {}: Slurm refuses the reservation: {}", plan.name, error.what());
   }
@@ -391,13 +378,18 @@ void Book::settle(Plan& plan, const Reservations& reservations) {
 // stintd ended between the intent and the outcome. Nodes and times tell our reservation from another's of the
 // same name.
 void Book::settle_booking(Plan& plan, const Reservations& reservations) {
-  const auto found = reservations.find(plan.segments.front().reservation);
-  if (found != reservations.end() && same(plan.segments.front(), found->second)) {
+  std::vector<std::string> ours;
+  for (const auto& segment : plan.segments) {
+    const auto found = reservations.find(segment.reservation);
+    if (found != reservations.end() && same(segment, found->second)) ours.push_back(segment.reservation);
+  }
+  if (ours.size() == plan.segments.size()) {
     ledger_.set_phase(plan.id, Phase::kBooked);
     plan.phase = Phase::kBooked;
-    spdlog::info("plan {}: its reservation exists; the booking is completed", plan.name);
+    spdlog::info("plan {}: its reservations exist; the booking is completed", plan.name);
     return;
   }
+  for (const auto& reservation : ours) cluster_.delete_reservation(reservation);
   plan.reason = "stintd ended while it was booked; nothing is reserved, book it again";
   ledger_.set_phase(plan.id, Phase::kFailed, plan.reason);
   plan.phase = Phase::kFailed;
@@ -407,6 +399,7 @@ void Book::settle_booking(Plan& plan, const Reservations& reservations) {
 void Book::settle_booked(Plan& plan, const Reservations& reservations) {
   for (std::size_t k = 0; k < plan.segments.size(); ++k) {
     auto& segment = plan.segments[k];
+    if (segment.end <= now()) continue;  // Slurm removes what is over
     const auto found = reservations.find(segment.reservation);
     if (found != reservations.end()) {
       if (same(segment, found->second)) continue;
@@ -451,6 +444,7 @@ void Book::remove_leftover(const Plan& plan, const Reservations& reservations) {
 
 void Book::swap_dead_nodes(Plan& plan, const std::vector<ClusterNode>& nodes) {
   for (std::size_t k = 0; k < plan.segments.size(); ++k) {
+    if (plan.segments[k].end <= now()) continue;
     const auto members = plan.segments[k].nodes;
     for (const auto& node : nodes) {
       // A job may still run on a drained node; a node that is only rebooting gets a second look.
@@ -464,7 +458,7 @@ void Book::swap_dead_nodes(Plan& plan, const std::vector<ClusterNode>& nodes) {
 bool Book::swap_node(Plan& plan, std::size_t k, const std::string& dead) {
   auto segment = plan.segments[k];
   const Window window{std::max(segment.start, now()), segment.end};
-  Planner planner = planner_of(plan.partition);
+  const Planner planner = capacity_.planner({plan.partition, {}, 0});
   const auto substitute = planner.nearest(dead, window);
   if (!substitute) return false;
   std::replace(segment.nodes.begin(), segment.nodes.end(), dead, *substitute);

@@ -14,14 +14,27 @@
 #include <string>
 #include <vector>
 
+#include "reservations/capacity.h"
 #include "reservations/cluster.h"
+#include "reservations/gate.h"
 #include "reservations/ledger.h"
 #include "reservations/metrics.h"
+#include "reservations/offer_desk.h"
 #include "reservations/plan.h"
-#include "reservations/planner.h"
+#include "reservations/refusal.h"
 #include "reservations/settings.h"
 
 namespace stint::reservations {
+
+// The nodes of an offer are not free any more; with what could be had instead.
+class OfferTaken : public Refusal {
+ public:
+  OfferTaken(const std::string& text, SearchAnswer instead) : Refusal(409, text), instead_(std::move(instead)) {}
+  const SearchAnswer& instead() const { return instead_; }
+
+ private:
+  SearchAnswer instead_;
+};
 
 class Book {
  public:
@@ -30,12 +43,14 @@ class Book {
 
   Book(Cluster& cluster, Ledger& ledger, Metrics& metrics, Settings settings, Now now, Wait wait);
 
-  // Books a plan for the caller. Throws Refusal with 400, 403 or 409; ClusterError when Slurm is away.
+  // Books a plan for the caller, by an offer or directly. Throws Refusal with 400, 403, 409 or 410; ClusterError
+  // when Slurm is away.
   Plan create(const PlanRequest& request, std::uint32_t uid);
   // Ends a plan: its owner or an operator. Jobs in it refuse the end (409) unless `force` ends them first.
   Plan cancel(const std::string& name, std::uint32_t uid, bool force);
   Plan show(const std::string& name) const;  // 404
   std::vector<Plan> list() const;
+  OfferDesk& offers() { return desk_; }
   // Nodes that Slurm does not use at present, as of the last reconcile().
   std::vector<std::string> lost_nodes() const;
 
@@ -45,12 +60,12 @@ class Book {
 
  private:
   std::chrono::sys_seconds now() const;
-  void check_policy(const PlanRequest& request, std::uint32_t uid) const;
   void check_name_is_free(const std::string& name) const;
   void set_people(Plan& plan, const PlanRequest& request, std::uint32_t uid) const;
   void set_window(Segment& segment, const PlanRequest& request) const;
-  std::string choose_partition(const PlanRequest& request) const;
-  Planner planner_of(const std::string& partition) const;
+  void plan_directly(Plan& plan, const PlanRequest& request) const;
+  void plan_by_offer(Plan& plan, const std::string& id, std::uint32_t uid);
+  void check_offer_is_free(const ShelvedOffer& shelved, const std::string& id, std::uint32_t uid);
   void choose_nodes(Plan& plan) const;
   [[noreturn]] void refuse_for_space(const Plan& plan, const Planner& planner) const;
   void reserve(Plan& plan);
@@ -74,6 +89,9 @@ class Book {
   Settings settings_;
   Now now_;
   Wait wait_;
+  Gate gate_;
+  Capacity capacity_;
+  OfferDesk desk_;
 
   std::mutex change_;               // one change at a time
   std::set<std::string> suspects_;  // nodes of plans found unusable by the last reconcile()

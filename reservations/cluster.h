@@ -35,14 +35,18 @@ struct ClusterNode {
   std::string address;
   std::uint16_t port = 0;
   std::vector<std::string> partitions;
+  std::vector<std::string> features;  // active ones
+  int gpus = 0;
   bool down = false;                  // DOWN: Slurm runs nothing there
   bool drained = false;               // DRAIN or FAIL: Slurm starts nothing new there
   bool silent = false;                // Slurm itself waits for its slurmd
-  bool reserved_for_service = false;  // powered off, rebooting, future, maintenance
+  bool reserved_for_service = false;  // rebooting, future
+  bool maintenance = false;           // in a maintenance reservation at present
   bool idle = false;                  // no job, not completing
   std::string reason;
 
-  bool usable() const { return !down && !drained && !silent && !reserved_for_service; }
+  bool sound() const { return !down && !drained && !silent && !reserved_for_service; }
+  bool usable() const { return sound() && !maintenance; }  // now
 };
 
 enum class JobState { kPending, kRunning, kCompleting, kFinished };

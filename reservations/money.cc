@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 
@@ -47,6 +48,10 @@ std::string Rate::format() const {
 
 std::string Price::amount() const {
   return fmt::format("{}.{:02}", cents / 100, cents % 100);
+}
+
+nlohmann::json to_json(const Price& price) {
+  return {{"amount", price.amount()}, {"currency", price.currency}, {"rate", price.rate.format()}};
 }
 
 Price price_of(Rate rate, const std::string& currency, int nodes, std::chrono::seconds duration) {

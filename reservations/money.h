@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 
@@ -27,6 +28,8 @@ struct Price {
 
   std::string amount() const;  // "1.67"
 };
+
+nlohmann::json to_json(const Price& price);  // {amount, currency, rate}, all texts
 
 // rate x nodes x hours, rounded to the nearest cent, halves up. Spares are not counted by the caller: only
 // the nodes that were asked for are paid. Throws Error where the amount does not fit.

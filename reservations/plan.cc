@@ -8,6 +8,7 @@
 #include "base/contract.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "reservations/json_fields.h"
 
 namespace stint::reservations {
 namespace {
@@ -17,69 +18,12 @@ using std::chrono::sys_seconds;
 
 constexpr int kMaxNodes = 65'536;
 constexpr seconds kMaxDuration = std::chrono::days{3650};
-constexpr std::size_t kMaxUsers = 1'000;
 
 constexpr std::array<std::pair<Phase, std::string_view>, 5> kPhases{{{Phase::kBooking, "booking"},
                                                                      {Phase::kBooked, "booked"},
                                                                      {Phase::kCancelling, "cancelling"},
                                                                      {Phase::kCancelled, "cancelled"},
                                                                      {Phase::kFailed, "failed"}}};
-
-std::int64_t integer_field(const nlohmann::json& value, const std::string& plan, std::string_view field,
-                           std::int64_t min, std::int64_t max) {
-  if (!value.is_number_integer()) fail("plan {}: {} must be a whole number", plan, field);
-  const bool too_large =
-      value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(max);
-  const auto number = value.get<std::int64_t>();
-  if (too_large || number < min || number > max) fail("plan {}: {} must be {} to {}", plan, field, min, max);
-  return number;
-}
-
-std::vector<std::string> users_field(const nlohmann::json& value, const std::string& plan) {
-  if (!value.is_array() || value.size() > kMaxUsers) {
-    fail("plan {}: users must be a list of at most {} user names", plan, kMaxUsers);
-  }
-  std::vector<std::string> users;
-  for (const auto& user : value) {
-    if (!user.is_string() || user.get<std::string>().empty()) fail("plan {}: a user name is empty", plan);
-    const auto name = user.get<std::string>();
-    if (std::find(users.begin(), users.end(), name) == users.end()) users.push_back(name);
-  }
-  return users;
-}
-
-std::string name_field(const nlohmann::json& body) {
-  if (!body.is_object()) fail("plan: the request must be a JSON object");
-  const auto found = body.find("name");
-  if (found == body.end() || !found->is_string()) fail("plan: the name is missing");
-  auto name = found->get<std::string>();
-  check_plan_name(name);
-  return name;
-}
-
-void parse_field(PlanRequest& request, const std::string& field, const nlohmann::json& value) {
-  if (field == "nodes") {
-    request.nodes = static_cast<int>(integer_field(value, request.name, field, 1, kMaxNodes));
-  } else if (field == "spares") {
-    request.spares = static_cast<int>(integer_field(value, request.name, field, 0, kMaxNodes));
-  } else if (field == "duration") {
-    request.duration =
-        seconds{integer_field(value, request.name, "duration in seconds", 60, kMaxDuration.count())};
-  } else if (field == "start") {
-    if (!value.is_null())
-      request.start = sys_seconds{seconds{integer_field(value, request.name, field, 0, 1LL << 40)}};
-  } else if (field == "partition") {
-    if (!value.is_string()) fail("plan {}: partition must be a name", request.name);
-    request.partition = value.get<std::string>();
-  } else if (field == "users") {
-    request.users = users_field(value, request.name);
-  } else if (field == "quote") {
-    if (!value.is_boolean()) fail("plan {}: quote must be true or false", request.name);
-    request.quote = value.get<bool>();
-  } else if (field != "name") {
-    fail("plan {}: unknown field '{}'", request.name, field.substr(0, 80));
-  }
-}
 
 }  // namespace
 
@@ -136,7 +80,10 @@ PlanState Plan::state_at(sys_seconds now) const {
   if (phase == Phase::kCancelled || phase == Phase::kCancelling) return PlanState::kCancelled;
   if (phase == Phase::kBooking) return PlanState::kBooking;
   if (segments.empty() || now >= segments.back().end) return PlanState::kExpired;
-  return now < segments.front().start ? PlanState::kScheduled : PlanState::kActive;
+  const bool within = std::any_of(segments.begin(), segments.end(), [&](const Segment& segment) {
+    return segment.start <= now && now < segment.end;
+  });
+  return within ? PlanState::kActive : PlanState::kScheduled;  // also between two segments
 }
 
 bool Plan::live_at(sys_seconds now) const {
@@ -156,9 +103,27 @@ void check_plan_name(const std::string& name) {
 }
 
 PlanRequest PlanRequest::parse(const nlohmann::json& body) {
+  JsonFields fields("plan", body);
   PlanRequest request;
-  request.name = name_field(body);
-  for (const auto& [field, value] : body.items()) parse_field(request, field, value);
+  request.name = fields.text("name").value_or("");
+  if (request.name.empty()) fail("plan: the name is missing");
+  check_plan_name(request.name);
+  fields.set_subject("plan " + request.name);
+  request.offer = fields.text("offer").value_or("");
+  request.nodes = static_cast<int>(fields.integer("nodes", 1, kMaxNodes).value_or(0));
+  request.spares = static_cast<int>(fields.integer("spares", 0, kMaxNodes).value_or(0));
+  request.duration = fields.duration("duration", kMaxDuration).value_or(seconds{});
+  if (const auto start = fields.integer("start", 0, 1LL << 40)) request.start = sys_seconds{seconds{*start}};
+  request.partition = fields.text("partition").value_or("");
+  request.users = fields.names("users").value_or(std::vector<std::string>{});
+  request.quote = fields.flag("quote").value_or(false);
+  fields.refuse_others();
+  if (!request.offer.empty()) {
+    for (const char* field : {"nodes", "spares", "duration", "start", "partition"}) {
+      if (body.contains(field)) fail("plan {}: an offer has its own {}; leave it out", request.name, field);
+    }
+    return request;
+  }
   if (request.nodes == 0) fail("plan {}: nodes is missing", request.name);
   if (request.duration == seconds{}) fail("plan {}: duration is missing", request.name);
   if (request.nodes + request.spares > kMaxNodes) {
@@ -187,10 +152,7 @@ nlohmann::json to_json(const Plan& plan, sys_seconds now, const std::vector<std:
                       {"partition", plan.partition},
                       {"nodes", plan.nodes},
                       {"spares", plan.spares},
-                      {"price",
-                       {{"amount", plan.price.amount()},
-                        {"currency", plan.price.currency},
-                        {"rate", plan.price.rate.format()}}},
+                      {"price", to_json(plan.price)},
                       {"segments", segments},
                       {"switches", plan.switches},
                       {"created", plan.created.time_since_epoch().count()}};

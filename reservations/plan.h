@@ -66,6 +66,7 @@ void check_plan_name(const std::string& name);
 // What `stint plan create` asks for, as it comes over HTTP.
 struct PlanRequest {
   std::string name;
+  std::string offer;  // an id; then nodes to partition are the offer's
   int nodes = 0;
   int spares = 0;
   std::optional<std::chrono::sys_seconds> start;  // none: now

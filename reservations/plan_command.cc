@@ -15,7 +15,8 @@
 #include "base/error.h"
 #include "base/http.h"
 #include "base/text.h"
-#include "reservations/api.h"
+#include "reservations/money.h"
+#include "reservations/plan_view.h"
 
 namespace stint::reservations {
 namespace {
@@ -30,11 +31,22 @@ struct Options {
   std::string config;
   std::string format = "table";
   std::string name;
+  std::string offer;
   int nodes = 0;
+  int gpus = 0;
   int spares = 0;
   std::string duration;
   std::string start = "now";
+  std::string after = "now";
+  std::string before;
+  int segments = 1;
+  std::string min_segment;
+  std::string max_price;
+  std::string sort = "finish";
+  int most = 5;
+  int weeks = 2;
   std::string partition;
+  std::vector<std::string> features;
   std::vector<std::string> users;
   bool yes = false;
   bool force = false;
@@ -53,100 +65,97 @@ json call(const Options& options, const std::string& method, const std::string& 
   if (reply.status < 400) return reply.body;
   const bool explained =
       reply.body.is_object() && reply.body.contains("error") && reply.body["error"].is_string();
+  if (reply.body.is_object() && reply.body.contains("instead")) std::cout << offers_text(reply.body["instead"]);
   if (explained) throw Error(reply.body["error"].get<std::string>());
   fail("stintd answers with status {}", reply.status);
 }
 
-std::string time_text(const json& value) {
-  return format_time(sys_seconds{seconds{value.get<std::int64_t>()}});
-}
-
-std::string price_text(const json& plan) {
-  const auto& price = plan.at("price");
-  return price.at("amount").get<std::string>() + " " + price.at("currency").get<std::string>();
-}
-
-std::string joined(const json& list) {
-  return fmt::format("{}", fmt::join(list.get<std::vector<std::string>>(), ","));
-}
-
-void print_line(const std::string& label, const std::string& text) {
-  std::cout << fmt::format("{:<11} {}\n", label, text);
-}
-
-void print_plan(const Options& options, const json& plan) {
-  if (options.format == "json") {
-    std::cout << plan.dump(2) << "\n";
-    return;
-  }
-  const auto& price = plan.at("price");
-  const auto& segment = plan.at("segments").at(0);
-  print_line("plan", plan.at("name"));
-  const std::string reason =
-      plan.contains("reason") ? ": " + plan["reason"].get<std::string>() : std::string{};
-  print_line("state", plan.at("state").get<std::string>() + reason);
-  print_line("owner", plan.at("owner"));
-  print_line("users", joined(plan.at("users")));
-  print_line("partition", plan.at("partition"));
-  print_line("capacity", capacity_text(plan));
-  print_line("nodes", format_host_list(segment.at("nodes").get<std::vector<std::string>>()));
-  if (!segment.at("lost").empty()) print_line("lost", joined(segment.at("lost")));
-  print_line("switches", std::to_string(plan.at("switches").get<int>()));
-  print_line("from", time_text(segment.at("start")));
-  print_line("until", time_text(segment.at("end")));
-  print_line("reservation", segment.at("reservation"));
-  print_line("price", fmt::format("{} ({} a node and hour; spares are free)", price_text(plan),
-                                  price.at("rate").get<std::string>()));
-}
-
-void print_table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths(rows.front().size(), 0);
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      line += i + 1 == row.size() ? row[i] : fmt::format("{:<{}}  ", row[i], widths[i]);
-    }
-    std::cout << line << "\n";
-  }
+void print(const Options& options, const json& answer, std::string (*as_text)(const json&)) {
+  std::cout << (options.format == "json" ? answer.dump(2) + "\n" : as_text(answer));
 }
 
 void list(const Options& options) {
-  const json plans = call(options, "GET", "/v1/plans");
-  if (options.format == "json") {
-    std::cout << plans.dump(2) << "\n";
-    return;
+  print(options, call(options, "GET", "/v1/plans"), plans_text);
+}
+
+sys_seconds now() {
+  return std::chrono::floor<seconds>(std::chrono::system_clock::now());
+}
+
+// A value that cannot be read is named with its option.
+template <typename Parse>
+auto option_value(const std::string& subject, const char* option, const std::string& text, const Parse& parse) {
+  try {
+    return parse(text).count();
+  } catch (const Error& error) {
+    fail("{}: --{}: {}", subject, option, error.what());
   }
-  std::vector<std::vector<std::string>> rows{
-      {"NAME", "STATE", "OWNER", "PARTITION", "NODES", "FROM", "UNTIL", "PRICE"}};
-  for (const auto& plan : plans) {
-    const auto& segment = plan.at("segments").at(0);
-    rows.push_back({plan.at("name"), plan.at("state"), plan.at("owner"), plan.at("partition"),
-                    capacity_text(plan), time_text(segment.at("start")), time_text(segment.at("end")),
-                    price_text(plan)});
+}
+
+std::int64_t duration_option(const std::string& subject, const char* option, const std::string& text) {
+  return option_value(subject, option, text, parse_duration);
+}
+
+std::int64_t time_option(const std::string& subject, const char* option, const std::string& text) {
+  return option_value(subject, option, text, [](const std::string& value) { return parse_time(value, now()).time_since_epoch(); });
+}
+
+void add_kind(json& body, const Options& options) {
+  if (!options.partition.empty()) body["partition"] = options.partition;
+  if (!options.features.empty()) body["features"] = options.features;
+}
+
+json search_of(const Options& options) {
+  if ((options.nodes > 0) == (options.gpus > 0)) fail("search: give either --nodes or --gpus");
+  json body{{"spares", options.spares}, {"segments", options.segments}, {"sort", options.sort}, {"most", options.most}};
+  if (options.nodes > 0) body["nodes"] = options.nodes;
+  if (options.gpus > 0) body["gpus"] = options.gpus;
+  add_kind(body, options);
+  body["duration"] = duration_option("search", "duration", options.duration);
+  if (!options.min_segment.empty()) body["min_segment"] = duration_option("search", "min-segment", options.min_segment);
+  if (options.after != "now") body["after"] = time_option("search", "after", options.after);
+  if (!options.before.empty()) body["before"] = time_option("search", "before", options.before);
+  if (!options.max_price.empty()) {
+    try {
+      body["max_cents"] = Rate::parse(options.max_price).micros / 10'000;
+    } catch (const Error& error) {
+      fail("search: --max-price: {}", error.what());
+    }
   }
-  print_table(rows);
+  return body;
+}
+
+void search(const Options& options) {
+  const json answer = call(options, "POST", "/v1/offers", search_of(options));
+  const bool none = answer.at("offers").empty();
+  if (!none || options.format == "json") print(options, answer, offers_text);
+  if (none)
+    fail("search: {}; what would work: {}", answer.at("reason").get<std::string>(),
+         answer.at("remedy").get<std::string>());
+}
+
+void availability(const Options& options) {
+  json body{{"weeks", options.weeks}};
+  add_kind(body, options);
+  print(options, call(options, "POST", "/v1/availability", body),
+        [](const json& answer) { return availability_text(answer, now()); });
 }
 
 json request_of(const Options& options) {
-  const auto now = std::chrono::floor<seconds>(std::chrono::system_clock::now());
-  const auto explain = [&](const char* option, const auto& parse) {
-    try {
-      return parse();
-    } catch (const Error& error) {
-      fail("plan {}: --{}: {}", options.name, option, error.what());
-    }
-  };
-  json body{{"name", options.name}, {"nodes", options.nodes}, {"spares", options.spares}};
-  body["duration"] = explain("duration", [&] { return parse_duration(options.duration).count(); });
-  if (options.start != "now") {
-    body["start"] =
-        explain("start", [&] { return parse_time(options.start, now).time_since_epoch().count(); });
-  }
-  if (!options.partition.empty()) body["partition"] = options.partition;
+  json body{{"name", options.name}};
   if (!options.users.empty()) body["users"] = options.users;
+  if (!options.offer.empty()) {
+    body["offer"] = options.offer;
+    return body;
+  }
+  if (options.nodes == 0 || options.duration.empty())
+    fail("plan {}: give --nodes and --duration, or an --offer that 'stint plan search' has found", options.name);
+  const std::string subject = "plan " + options.name;
+  body["nodes"] = options.nodes;
+  body["spares"] = options.spares;
+  body["duration"] = duration_option(subject, "duration", options.duration);
+  if (options.start != "now") body["start"] = time_option(subject, "start", options.start);
+  if (!options.partition.empty()) body["partition"] = options.partition;
   return body;
 }
 
@@ -163,17 +172,17 @@ void create(const Options& options) {
   const bool ask = !options.yes && ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0;
   if (ask) {
     body["quote"] = true;
-    print_plan(options, call(options, "POST", "/v1/plans", body));
+    print(options, call(options, "POST", "/v1/plans", body), plan_text);
     if (!confirmed()) fail("plan {}: not booked", options.name);
     body.erase("quote");
   }
-  print_plan(options, call(options, "POST", "/v1/plans", body));
+  print(options, call(options, "POST", "/v1/plans", body), plan_text);
 }
 
 void cancel(const Options& options) {
   json body = json::object();
   if (options.force) body["force"] = true;
-  print_plan(options, call(options, "DELETE", plan_path(options.name), body));
+  print(options, call(options, "DELETE", plan_path(options.name), body), plan_text);
 }
 
 CLI::App& add_subcommand(CLI::App& group, const std::shared_ptr<Options>& options, const std::string& name,
@@ -187,19 +196,57 @@ CLI::App& add_subcommand(CLI::App& group, const std::shared_ptr<Options>& option
   return *command;
 }
 
+void add_capacity(CLI::App& command, const std::shared_ptr<Options>& options) {
+  command.add_option("--nodes", options->nodes, "nodes to train on")->check(CLI::Range(1, 65'536));
+  command.add_option("--spares", options->spares, "nodes that take over when one dies (free)")
+      ->check(CLI::Range(0, 65'535));
+  command.add_option("--duration", options->duration, "90m, 12h, 2d or Slurm's d-hh:mm:ss");
+}
+
+void add_node_kind(CLI::App& command, const std::shared_ptr<Options>& options) {
+  command.add_option("--partition", options->partition, "default: Slurm's default partition");
+  command.add_option("--features", options->features, "node features, all of which are needed")->delimiter(',');
+}
+
+void add_search(CLI::App& group, const std::shared_ptr<Options>& options) {
+  auto& command = add_subcommand(group, options, "search", "Find offers: when so many nodes are free, for what price",
+                                 search);
+  add_capacity(command, options);
+  command.get_option("--duration")->required();
+  command.add_option("--gpus", options->gpus, "GPUs instead of nodes: as many nodes as hold them")
+      ->check(CLI::Range(1, 1'000'000));
+  command.add_option("--after", options->after, "now, now+2h, 18:00, friday 18:00 or 2026-11-23T18:00")
+      ->capture_default_str();
+  command.add_option("--before", options->before, "all must be over by then (default: eight weeks on)");
+  command.add_option("--segments", options->segments, "split into at most so many blocks of time")
+      ->check(CLI::Range(1, 32))
+      ->capture_default_str();
+  command.add_option("--min-segment", options->min_segment, "no block shorter than this (default: 1h)");
+  command.add_option("--max-price", options->max_price, "of the whole plan");
+  command.add_option("--sort", options->sort, "finish, price or switches")
+      ->check(CLI::IsMember({"finish", "price", "switches"}))
+      ->capture_default_str();
+  command.add_option("--most", options->most, "offers")->check(CLI::Range(1, 50))->capture_default_str();
+  add_node_kind(command, options);
+}
+
+void add_availability(CLI::App& group, const std::shared_ptr<Options>& options) {
+  auto& command = add_subcommand(group, options, "availability", "Draw how many nodes are free when", availability);
+  command.add_option("--weeks", options->weeks, "how far to look")->check(CLI::Range(1, 52))->capture_default_str();
+  add_node_kind(command, options);
+}
+
 void add_create(CLI::App& group, const std::shared_ptr<Options>& options) {
   auto& command =
       add_subcommand(group, options, "create", "Book a plan: nodes for a time at a fixed price", create);
   command.add_option("--name", options->name, "its name")->required();
-  command.add_option("--nodes", options->nodes, "nodes to train on")
-      ->required()
-      ->check(CLI::Range(1, 65'536));
-  command.add_option("--spares", options->spares, "nodes that take over when one dies (free)")
-      ->check(CLI::Range(0, 65'535));
-  command.add_option("--duration", options->duration, "90m, 12h, 2d or Slurm's d-hh:mm:ss")->required();
-  command.add_option("--start", options->start, "now, now+2h, 18:00 or 2026-11-23T18:00")
+  add_capacity(command, options);
+  command.add_option("--start", options->start, "now, now+2h, 18:00, friday 18:00 or 2026-11-23T18:00")
       ->capture_default_str();
   command.add_option("--partition", options->partition, "default: Slurm's default partition");
+  auto* offer = command.add_option("--offer", options->offer, "an offer that 'stint plan search' has found");
+  for (const char* own : {"--nodes", "--spares", "--duration", "--start", "--partition"})
+    offer->excludes(command.get_option(own));
   command.add_option("--users", options->users, "who may submit (default: you); the first one owns the plan")
       ->delimiter(',');
   command.add_flag("--yes", options->yes, "do not ask before booking");
@@ -208,13 +255,15 @@ void add_create(CLI::App& group, const std::shared_ptr<Options>& options) {
 }  // namespace
 
 CLI::App& add_plan_command(CLI::App& app) {
-  auto* group = app.add_subcommand("plan", "Training plans: book, list, show, cancel");
+  auto* group = app.add_subcommand("plan", "Training plans: search, book, list, show, cancel");
   group->require_subcommand(1);
   const auto options = std::make_shared<Options>();
+  add_search(*group, options);
+  add_availability(*group, options);
   add_create(*group, options);
   add_subcommand(*group, options, "list", "List plans, also those that ended in the last week", list);
   auto& show_command = add_subcommand(*group, options, "show", "Show one plan", [](const Options& chosen) {
-    print_plan(chosen, call(chosen, "GET", plan_path(chosen.name)));
+    print(chosen, call(chosen, "GET", plan_path(chosen.name)), plan_text);
   });
   show_command.add_option("NAME", options->name, "the plan")->required();
   auto& cancel_command =

@@ -2,137 +2,168 @@
 #include "reservations/planner.h"
 
 #include <algorithm>
+#include <set>
 #include <tuple>
 
 namespace stint::reservations {
 namespace {
 
-using Group = std::vector<std::size_t>;  // free nodes of one leaf switch
+using std::chrono::sys_seconds;
 
-// Fewest groups: the largest first; the last one is the smallest that still holds the rest.
-std::vector<std::size_t> take_from_groups(std::vector<Group> groups, std::size_t count,
-                                          std::size_t& groups_used) {
-  std::stable_sort(groups.begin(), groups.end(),
-                   [](const Group& a, const Group& b) { return a.size() > b.size(); });
+// Fewest leaves: the largest first; the last one is the smallest that still holds the rest. `leaves` and the
+// result are indices into `sizes`.
+std::vector<std::size_t> fewest_leaves(std::vector<std::size_t> leaves, const std::vector<std::size_t>& sizes,
+                                       std::size_t count) {
+  std::stable_sort(leaves.begin(), leaves.end(),
+                   [&](std::size_t a, std::size_t b) { return sizes[a] > sizes[b]; });
   std::vector<std::size_t> taken;
-  groups_used = 0;
-  for (std::size_t i = 0; i < groups.size() && taken.size() < count; ++i) {
-    const std::size_t rest = count - taken.size();
+  for (std::size_t i = 0; i < leaves.size() && count > 0; ++i) {
     std::size_t pick = i;
-    if (groups[i].size() >= rest) {
-      while (pick + 1 < groups.size() && groups[pick + 1].size() >= rest) ++pick;
+    if (sizes[leaves[i]] >= count) {
+      while (pick + 1 < leaves.size() && sizes[leaves[pick + 1]] >= count) ++pick;
     }
-    const std::size_t take = std::min(rest, groups[pick].size());
-    taken.insert(taken.end(), groups[pick].begin(), groups[pick].begin() + static_cast<std::ptrdiff_t>(take));
-    ++groups_used;
+    taken.push_back(leaves[pick]);
+    count -= std::min(count, sizes[leaves[pick]]);
   }
   return taken;
 }
 
-std::size_t common_prefix(const std::vector<std::string>& a, const std::vector<std::string>& b) {
-  return static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+// Whole minutes from `origin` to `time`, and 0 before it.
+Minute minutes_after(sys_seconds origin, sys_seconds time, Minute horizon, bool round_up) {
+  if (time <= origin) return 0;
+  const auto seconds = (time - origin).count() + (round_up ? 59 : 0);
+  return static_cast<Minute>(std::min<std::int64_t>(seconds / 60, horizon));
 }
 
 }  // namespace
 
-Planner::Planner(std::vector<PlannerNode> nodes) : nodes_(std::move(nodes)) {
-  for (std::size_t i = 0; i < nodes_.size(); ++i) index_[nodes_[i].name] = i;
-}
-
-Planner::SpanId Planner::add_span(const std::vector<std::string>& nodes, Window window) {
-  Span span{{}, window};
-  for (const auto& name : nodes) {
-    if (const auto found = index_.find(name); found != index_.end()) span.nodes.insert(found->second);
+Planner::Planner(const std::vector<PlannerNode>& nodes) : subtrees_(1) {
+  for (const auto& node : nodes) {
+    std::vector<std::size_t> path{0};
+    for (const auto& name : node.switches) path.push_back(subtree_below(path.back(), name));
+    const std::size_t leaf = path.back();
+    if (!std::exchange(subtrees_[leaf].has_nodes, true)) {
+      for (const std::size_t subtree : path) subtrees_[subtree].leaves.push_back(leaf);
+    }
+    index_.emplace(node.name, nodes_.size());
+    nodes_.push_back({node.name, std::move(path), {}});
   }
-  spans_.emplace(next_id_, std::move(span));
-  return next_id_++;
 }
 
-void Planner::remove_span(SpanId id) {
-  spans_.erase(id);
+std::size_t Planner::subtree_below(std::size_t parent, const std::string& name) {
+  const auto [child, is_new] = children_.try_emplace({parent, name}, subtrees_.size());
+  if (is_new) subtrees_.push_back({subtrees_[parent].depth + 1, false, {}});
+  return child->second;
+}
+
+void Planner::add_span(const std::vector<std::string>& nodes, Window window) {
+  for (const auto& name : nodes) {
+    if (const auto found = index_.find(name); found != index_.end())
+      nodes_[found->second].busy.push_back(window);
+  }
 }
 
 std::vector<std::size_t> Planner::free_nodes(Window window) const {
-  std::vector<bool> busy(nodes_.size(), false);
-  for (const auto& [id, span] : spans_) {
-    if (!span.window.overlaps(window)) continue;
-    for (std::size_t node : span.nodes) busy[node] = true;
-  }
   std::vector<std::size_t> free;
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
-    if (!busy[i]) free.push_back(i);
+    const auto& busy = nodes_[i].busy;
+    if (std::none_of(busy.begin(), busy.end(), [&](const Window& span) { return span.overlaps(window); }))
+      free.push_back(i);
   }
   return free;
 }
 
 std::vector<std::string> Planner::available_during(Window window) const {
   std::vector<std::string> names;
-  for (std::size_t node : free_nodes(window)) names.push_back(nodes_[node].name);
+  for (const std::size_t node : free_nodes(window)) names.push_back(nodes_[node].name);
   return names;
 }
 
-std::optional<std::chrono::sys_seconds> Planner::available_time_first(std::size_t count,
-                                                                      std::chrono::seconds duration,
-                                                                      std::chrono::sys_seconds from,
-                                                                      std::chrono::sys_seconds until) const {
-  // Nodes only become free where a span ends.
-  std::set<std::chrono::sys_seconds> candidates{from};
-  for (const auto& [id, span] : spans_) {
-    if (span.window.end > from && span.window.end <= until) candidates.insert(span.window.end);
-  }
-  for (const auto start : candidates) {
-    if (free_nodes({start, start + duration}).size() >= count) return start;
-  }
-  return std::nullopt;
-}
-
-// Nodes without a topology all hang on one nameless switch.
-std::string Planner::leaf(std::size_t node) const {
-  return nodes_[node].switches.empty() ? std::string{} : nodes_[node].switches.back();
-}
-
-std::vector<std::string> Planner::choose(std::size_t count, Window window) const {
-  if (count == 0) return {};
-  // Every switch of every level is a candidate subtree; the empty path is the whole cluster.
-  std::map<std::vector<std::string>, Group> subtrees;
-  for (std::size_t node : free_nodes(window)) {
-    const auto& path = nodes_[node].switches;
-    for (std::size_t depth = 0; depth <= path.size(); ++depth) {
-      subtrees[{path.begin(), path.begin() + static_cast<std::ptrdiff_t>(depth)}].push_back(node);
+std::vector<MinuteSpan> Planner::free_times(sys_seconds origin, Minute horizon) const {
+  std::vector<MinuteSpan> free;
+  std::vector<MinuteSpan> busy;  // of one node
+  for (const auto& node : nodes_) {
+    busy.clear();
+    for (const auto& span : node.busy) {
+      busy.push_back({minutes_after(origin, span.start, horizon, false),
+                      minutes_after(origin, span.end, horizon, true)});
     }
+    std::sort(busy.begin(), busy.end(),
+              [](const MinuteSpan& a, const MinuteSpan& b) { return a.begin < b.begin; });
+    Minute from = 0;
+    for (const auto& span : busy) {
+      if (span.begin > from) free.push_back({from, span.begin});
+      from = std::max(from, span.end);
+    }
+    if (from < horizon) free.push_back({from, horizon});
   }
-  // fewest leaf switches, deepest subtree, fewest free nodes left over
+  return free;
+}
+
+// The leaf switches to take `count` of the free nodes from, the one that is taken in part last.
+std::vector<std::size_t> Planner::best_leaves(const std::vector<std::size_t>& free, std::size_t count,
+                                              std::vector<std::size_t>& sizes) const {
+  sizes.assign(subtrees_.size(), 0);                    // free nodes on each leaf switch
+  std::vector<std::size_t> below(subtrees_.size(), 0);  // and below each switch
+  for (const std::size_t node : free) ++sizes[nodes_[node].path.back()];
+  for (std::size_t i = 0; i < subtrees_.size(); ++i) {
+    for (const std::size_t leaf : subtrees_[i].leaves) below[i] += sizes[leaf];
+  }
+  // fewest leaf switches, lowest switch, fewest free nodes left over
   using Score = std::tuple<std::size_t, std::ptrdiff_t, std::size_t>;
   std::optional<Score> best_score;
   std::vector<std::size_t> best;
-  for (const auto& [path, members] : subtrees) {
-    if (members.size() < count) continue;
-    std::map<std::string, Group> leaves;
-    for (std::size_t node : members) leaves[leaf(node)].push_back(node);
-    std::vector<Group> groups;
-    for (auto& [name, group] : leaves) groups.push_back(std::move(group));
-    std::size_t used = 0;
-    auto taken = take_from_groups(std::move(groups), count, used);
-    const Score score{used, -static_cast<std::ptrdiff_t>(path.size()), members.size()};
+  for (std::size_t i = 0; i < subtrees_.size(); ++i) {
+    if (below[i] < count) continue;
+    std::vector<std::size_t> leaves;
+    for (const std::size_t leaf : subtrees_[i].leaves) {
+      if (sizes[leaf] > 0) leaves.push_back(leaf);
+    }
+    auto taken = fewest_leaves(std::move(leaves), sizes, count);
+    const Score score{taken.size(), -static_cast<std::ptrdiff_t>(subtrees_[i].depth), below[i]};
     if (best_score && *best_score <= score) continue;
     best_score = score;
     best = std::move(taken);
   }
-  std::sort(best.begin(), best.end());
+  return best;
+}
+
+std::size_t Planner::fewest_switches(std::size_t count, Window window) const {
+  std::vector<std::size_t> sizes;
+  return best_leaves(free_nodes(window), count, sizes).size();
+}
+
+std::vector<std::string> Planner::choose(std::size_t count, Window window) const {
+  if (count == 0) return {};
+  const auto free = free_nodes(window);
+  std::vector<std::size_t> sizes;
+  const auto leaves = best_leaves(free, count, sizes);
+  std::vector<std::size_t> wanted(subtrees_.size(), 0);
+  std::size_t rest = count;
+  for (const std::size_t leaf : leaves) {
+    wanted[leaf] = std::min(rest, sizes[leaf]);
+    rest -= wanted[leaf];
+  }
   std::vector<std::string> names;
-  for (std::size_t node : best) names.push_back(nodes_[node].name);
+  for (const std::size_t node : free) {
+    auto& open = wanted[nodes_[node].path.back()];
+    if (open == 0) continue;
+    --open;
+    names.push_back(nodes_[node].name);
+  }
   return names;
 }
 
 std::optional<std::string> Planner::nearest(const std::string& node, Window window) const {
   const auto found = index_.find(node);
-  const std::vector<std::string> home =
-      found == index_.end() ? std::vector<std::string>{} : nodes_[found->second].switches;
+  const std::vector<std::size_t> home =
+      found == index_.end() ? std::vector<std::size_t>{} : nodes_[found->second].path;
   std::optional<std::size_t> best;
-  std::size_t best_common = 0;
-  for (std::size_t candidate : free_nodes(window)) {
+  std::ptrdiff_t best_common = 0;
+  for (const std::size_t candidate : free_nodes(window)) {
     if (nodes_[candidate].name == node) continue;
-    const std::size_t common = common_prefix(home, nodes_[candidate].switches);
+    const auto& path = nodes_[candidate].path;
+    const auto common = std::mismatch(home.begin(), home.end(), path.begin(), path.end()).first - home.begin();
     if (best && common <= best_common) continue;
     best = candidate;
     best_common = common;
@@ -142,12 +173,15 @@ std::optional<std::string> Planner::nearest(const std::string& node, Window wind
 }
 
 std::size_t Planner::leaf_switches(const std::vector<std::string>& nodes) const {
-  std::set<std::string> leaves;
+  std::set<std::size_t> leaves;
+  std::set<std::string> strangers;
   for (const auto& name : nodes) {
-    const auto found = index_.find(name);
-    leaves.insert(found == index_.end() ? "?" + name : leaf(found->second));
+    if (const auto found = index_.find(name); found != index_.end())
+      leaves.insert(nodes_[found->second].path.back());
+    else
+      strangers.insert(name);
   }
-  return leaves.size();
+  return leaves.size() + strangers.size();
 }
 
 }  // namespace stint::reservations

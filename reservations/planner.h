@@ -8,9 +8,12 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
+#include <unordered_map>
+#include <utility>
 #include <vector>
+
+#include "reservations/window_search.h"
 
 namespace stint::reservations {
 
@@ -29,27 +32,27 @@ struct Window {
 
 class Planner {
  public:
-  using SpanId = std::uint64_t;
-
   // Node names must be unique.
-  explicit Planner(std::vector<PlannerNode> nodes);
+  explicit Planner(const std::vector<PlannerNode>& nodes);
 
   // Marks nodes as taken in a window; names that the planner does not know are ignored (another partition's).
-  SpanId add_span(const std::vector<std::string>& nodes, Window window);
-  void remove_span(SpanId id);
+  void add_span(const std::vector<std::string>& nodes, Window window);
+
+  std::size_t size() const { return nodes_.size(); }
 
   // Names of the nodes that no span touches in the window, in the order given to the constructor.
   std::vector<std::string> available_during(Window window) const;
 
-  // The first time >= from, and <= until, at which `count` nodes are free for `duration`.
-  std::optional<std::chrono::sys_seconds> available_time_first(std::size_t count,
-                                                               std::chrono::seconds duration,
-                                                               std::chrono::sys_seconds from,
-                                                               std::chrono::sys_seconds until) const;
+  // The maximal free times of all nodes as whole minutes from `origin` on: what is free for a part of a minute
+  // is not.
+  std::vector<MinuteSpan> free_times(std::chrono::sys_seconds origin, Minute horizon) const;
 
   // `count` of the free nodes on as few leaf switches as possible; among equals the lowest switch that holds
   // them all, then the one with the fewest free nodes left over. Empty when too few are free.
   std::vector<std::string> choose(std::size_t count, Window window) const;
+
+  // The leaf switches that choose() would cross; 0 when too few nodes are free.
+  std::size_t fewest_switches(std::size_t count, Window window) const;
 
   // The free node that is nearest to `node` (most switches in common from the root), first by order among
   // equals.
@@ -59,18 +62,27 @@ class Planner {
   std::size_t leaf_switches(const std::vector<std::string>& nodes) const;
 
  private:
-  struct Span {
-    std::set<std::size_t> nodes;
-    Window window;
+  struct Node {
+    std::string name;
+    std::vector<std::size_t> path;  // of subtrees, from the root to the leaf switch
+    std::vector<Window> busy;       // in any order, may overlap
+  };
+  // What hangs below one switch. The first one is the whole cluster.
+  struct Subtree {
+    std::size_t depth = 0;
+    bool has_nodes = false;           // of its own: it is a leaf switch
+    std::vector<std::size_t> leaves;  // the leaf switches in it, itself included
   };
 
+  std::size_t subtree_below(std::size_t parent, const std::string& name);
   std::vector<std::size_t> free_nodes(Window window) const;
-  std::string leaf(std::size_t node) const;
+  std::vector<std::size_t> best_leaves(const std::vector<std::size_t>& free, std::size_t count,
+                                       std::vector<std::size_t>& sizes) const;
 
-  std::vector<PlannerNode> nodes_;
-  std::map<std::string, std::size_t, std::less<>> index_;
-  std::map<SpanId, Span> spans_;
-  SpanId next_id_ = 1;
+  std::vector<Node> nodes_;
+  std::unordered_map<std::string, std::size_t> index_;
+  std::vector<Subtree> subtrees_;
+  std::map<std::pair<std::size_t, std::string>, std::size_t> children_;  // of subtrees, by switch name
 };
 
 }  // namespace stint::reservations

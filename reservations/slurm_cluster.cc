@@ -122,10 +122,25 @@ std::string joined(const std::vector<std::string>& names) {
   return fmt::format("{}", fmt::join(names, ","));
 }
 
+// The GPUs in a node's "gpu:a100:4(S:0-1),gpu:2,nic:1".
+int gpus_of(const char* gres) {
+  int gpus = 0;
+  for (std::string item : names_of(gres)) {
+    item.resize(std::min(item.find('('), item.size()));
+    if (!item.starts_with("gpu")) continue;
+    const auto colon = item.rfind(':');
+    const std::string count = colon == std::string::npos ? "1" : item.substr(colon + 1);
+    const bool number = !count.empty() && count.size() < 6 &&
+                        std::all_of(count.begin(), count.end(), [](char c) { return c >= '0' && c <= '9'; });
+    gpus += number ? std::stoi(count) : 1;
+  }
+  return gpus;
+}
+
 ClusterNode to_node(const node_info_t& info) {
-  constexpr std::uint32_t kService = NODE_STATE_POWERED_DOWN | NODE_STATE_POWERING_DOWN |
-                                     NODE_STATE_POWERING_UP | NODE_STATE_MAINT | NODE_STATE_REBOOT_REQUESTED |
-                                     NODE_STATE_REBOOT_ISSUED | NODE_STATE_INVALID_REG;
+  // Not those that sleep to save power: Slurm wakes them for a job.
+  constexpr std::uint32_t kService =
+      NODE_STATE_REBOOT_REQUESTED | NODE_STATE_REBOOT_ISSUED | NODE_STATE_INVALID_REG;
   const std::uint32_t base = info.node_state & NODE_STATE_BASE;
   ClusterNode node;
   node.name = text_of(info.name);
@@ -135,8 +150,11 @@ ClusterNode to_node(const node_info_t& info) {
   node.drained = (info.node_state & (NODE_STATE_DRAIN | NODE_STATE_FAIL)) != 0;
   node.silent = (info.node_state & NODE_STATE_NO_RESPOND) != 0 || base == NODE_STATE_UNKNOWN;
   node.reserved_for_service = base == NODE_STATE_FUTURE || (info.node_state & kService) != 0;
+  node.maintenance = (info.node_state & NODE_STATE_MAINT) != 0;
   node.idle = base == NODE_STATE_IDLE && (info.node_state & NODE_STATE_COMPLETING) == 0;
   node.reason = text_of(info.reason);
+  node.features = names_of(info.features_act);
+  node.gpus = gpus_of(info.gres);
   return node;
 }
 

@@ -82,12 +82,24 @@ TEST(Time, ReadsNowClockAndCalendar) {
   EXPECT_EQ(format_time(parse_time("2028-02-29T00:00:59", now)), "2028-02-29T00:00:59");
 }
 
+TEST(Time, ReadsDaysByTheirNames) {
+  const Zone zone(kBerlin);
+  const sys_seconds now(seconds(1795444444));  // Monday 2026-11-23T15:34:04 in Berlin
+  const std::pair<const char*, const char*> cases[] = {
+      {"friday 18:00", "2026-11-27T18:00:00"}, {"Fri", "2026-11-27T00:00:00"},
+      {"monday 16:00", "2026-11-23T16:00:00"}, {"monday 15:00", "2026-11-30T15:00:00"},
+      {"today 08:00", "2026-11-23T08:00:00"},  {"tomorrow 9:30", "2026-11-24T09:30:00"},
+      {"2026-11-28", "2026-11-28T00:00:00"},   {"2026-11-28 7:00", "2026-11-28T07:00:00"},
+  };
+  for (const auto& [text, expected] : cases) EXPECT_EQ(format_time(parse_time(text, now)), expected) << text;
+}
+
 TEST(Time, RefusesWhatTheCalendarOrTheClockChangeDoesNotKnow) {
   const Zone zone(kBerlin);
   const sys_seconds now(seconds(1795444444));
   for (const char* text :
        {"", "2026-02-29T00:00", "2026-13-01T00:00", "2026-11-31T10:00", "24:00", "12:60", "noon", "now+",
-        "now+0", "now-1h", "2026-11-23", "2026-11-23T", "26-11-23T10:00", "2027-03-28T02:30", "1:2:3:4"}) {
+        "now+0", "now-1h", "friday 25:00", "fritag", "tomorrow+1h", "2026-11-23T", "26-11-23T10:00", "2027-03-28T02:30", "1:2:3:4"}) {
     EXPECT_NE(error_of([&] { parse_time(text, now); }), "no error") << text;
   }
 }

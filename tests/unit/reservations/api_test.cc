@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "reservations/plan_view.h"
 #include "tests/unit/reservations/fake_cluster.h"
 #include "tests/unit/reservations/scratch.h"
 

@@ -321,5 +321,152 @@ TEST_F(BookTest, WithoutAFreeNodeThePlanKeepsAndShowsItsLoss) {
   EXPECT_THAT(book_->lost_nodes(), ElementsAre("node2"));
 }
 
+// Half of the nodes are free for an hour, then none, then all: two segments are the fastest way to 90 minutes.
+class OfferedBookTest : public BookTest {
+ protected:
+  OfferedBookTest() {
+    cluster_.now = 999'960;  // a full minute
+    cluster_.reservations_["maintenance"] = {"maintenance", now() + seconds{3'600}, now() + seconds{36'000},
+                                             all_nodes(), {"root"}, "main"};
+    wanted_.query.nodes = 3;
+    wanted_.query.spares = 1;
+    wanted_.query.duration = seconds{5'400};
+    wanted_.query.min_segment = seconds{600};
+    wanted_.query.max_segments = 2;
+  }
+  std::vector<std::string> all_nodes() {
+    std::vector<std::string> names;
+    for (const auto& node : cluster_.nodes_) names.push_back(node.name);
+    return names;
+  }
+  static PlanRequest by_offer(const std::string& id) {
+    PlanRequest wanted;
+    wanted.name = "split";
+    wanted.offer = id;
+    return wanted;
+  }
+  std::string offer() { return book_->offers().search(wanted_, kRoot).offers.at(0).first; }
+
+  OfferRequest wanted_;
+};
+
+TEST_F(OfferedBookTest, AnOfferOfTwoSegmentsBecomesTwoReservations) {
+  const auto plan = book_->create(by_offer(offer()), kRoot);
+  ASSERT_EQ(plan.segments.size(), 2U);
+  EXPECT_EQ(plan.nodes, 3);
+  EXPECT_EQ(plan.price.amount(), "11.25");
+  EXPECT_EQ(cluster_.reservations_.at("split.0").end, now() + seconds{3'600});
+  EXPECT_EQ(cluster_.reservations_.at("split.1").start, now() + seconds{36'000});
+  EXPECT_EQ(cluster_.reservations_.at("split.1").nodes.size(), 4U);
+  EXPECT_EQ(table().plans[0].segments.size(), 2U);
+  EXPECT_EQ(plan.state_at(now()), PlanState::kActive);
+  EXPECT_EQ(plan.state_at(now() + seconds{4'000}), PlanState::kScheduled);
+  EXPECT_EQ(plan.state_at(now() + seconds{36'001}), PlanState::kActive);
+  EXPECT_EQ(plan.state_at(now() + seconds{40'000}), PlanState::kExpired);
+}
+
+TEST_F(OfferedBookTest, TheReservationOfASegmentThatIsOverIsNotMadeAgain) {
+  book_->create(by_offer(offer()), kRoot);
+  cluster_.now += 3'700;
+  cluster_.reservations_.erase("split.0");
+  book_->reconcile();
+  EXPECT_FALSE(cluster_.reservations_.contains("split.0"));
+  cluster_.reservations_.erase("split.1");
+  book_->reconcile();
+  EXPECT_TRUE(cluster_.reservations_.contains("split.1"));
+  EXPECT_EQ(book_->show("split").phase, Phase::kBooked);
+}
+
+TEST_F(OfferedBookTest, AnOfferThatIsTakenIsRefusedWithWhatThereIsInstead) {
+  const auto id = offer();
+  book_->create(request("first", 6, 0), kRoot);
+  try {
+    book_->create(by_offer(id), kRoot);
+    FAIL() << "was booked";
+  } catch (const OfferTaken& taken) {
+    EXPECT_EQ(taken.status(), 409);
+    EXPECT_THAT(taken.what(), HasSubstr("no longer free; nothing is booked"));
+    EXPECT_FALSE(taken.instead().offers.empty());
+  }
+  EXPECT_FALSE(ledger_.find_plan("split"));
+  EXPECT_EQ(cluster_.reservations_.count("split.0"), 0U);
+}
+
+TEST_F(OfferedBookTest, OffersLiveForAQuarterOfAnHour) {
+  const auto id = offer();
+  cluster_.now += 901;
+  EXPECT_EQ(refused(by_offer(id)).first, 410);
+  EXPECT_THAT(refused(by_offer("onever")).second, HasSubstr("search again"));
+}
+
+TEST_F(OfferedBookTest, AnOfferFromNowOnBeginsWhenItIsBooked) {
+  wanted_.query.duration = seconds{1'800};
+  const auto id = offer();
+  cluster_.now += 300;
+  const auto plan = book_->create(by_offer(id), kRoot);
+  EXPECT_EQ(plan.segments[0].start, now());
+  EXPECT_EQ(plan.segments[0].end, now() + seconds{1'800});
+}
+
+TEST_F(OfferedBookTest, WhenSlurmRefusesASegmentNoneIsLeft) {
+  const auto id = offer();
+  int made = 0;
+  cluster_.after_create = [&] {
+    if (++made == 1) cluster_.reservations_["split.1"] = {"split.1", {}, {}, {}, {"root"}, "main"};
+  };
+  EXPECT_THAT(refused(by_offer(id)).second, HasSubstr("Slurm refuses the reservation"));
+  cluster_.after_create = nullptr;
+  EXPECT_FALSE(cluster_.reservations_.contains("split.0"));
+  EXPECT_FALSE(ledger_.find_plan("split"));
+}
+
+TEST_F(OfferedBookTest, KilledBetweenTwoSegmentsTheBookingIsUndone) {
+  const auto id = offer();
+  cluster_.after_create = [] { throw std::runtime_error("killed"); };
+  EXPECT_THROW(book_->create(by_offer(id), kRoot), std::runtime_error);
+  cluster_.after_create = nullptr;
+  EXPECT_TRUE(cluster_.reservations_.contains("split.0"));
+  restart_stintd();
+  book_->reconcile();
+  EXPECT_EQ(book_->show("split").phase, Phase::kFailed);
+  EXPECT_FALSE(cluster_.reservations_.contains("split.0"));
+}
+
+TEST_F(OfferedBookTest, GpusAreCountedInNodes) {
+  for (int i = 0; i < 6; ++i) cluster_.nodes_[static_cast<std::size_t>(i)].gpus = i < 4 ? 8 : 2;
+  wanted_.query.nodes = 0;
+  wanted_.query.spares = 0;
+  wanted_.gpus = 20;
+  const auto answer = book_->offers().search(wanted_, kRoot);
+  EXPECT_THAT(answer.offers.at(0).second.segments[0].nodes, ElementsAre("node1", "node2", "node3"));
+  wanted_.gpus = 40;
+  EXPECT_THAT(book_->offers().search(wanted_, kRoot).reason, HasSubstr("5 nodes are wanted, 4 nodes qualify"));
+}
+
+TEST_F(OfferedBookTest, FeaturesAndWaitingJobsCount) {
+  wanted_.kind.features = {"infiniband"};
+  EXPECT_THAT(book_->offers().search(wanted_, kRoot).remedy, HasSubstr("other features"));
+  wanted_.kind.features = {};
+  cluster_.add_job(9, {}, "", "").state = JobState::kPending;
+  EXPECT_THAT(book_->offers().search(wanted_, kRoot).warning, HasSubstr("1 jobs wait in partition main"));
+}
+
+TEST_F(OfferedBookTest, PolicyHoldsForSearchesToo) {
+  settings_.policy.max_nodes = 2;
+  restart_stintd();
+  EXPECT_THROW(offer(), Refusal);
+  EXPECT_THROW(book_->offers().search(wanted_, kStranger), Refusal);
+}
+
+TEST_F(OfferedBookTest, AvailabilityIsStepsOfFreeNodes) {
+  const auto availability = book_->offers().availability({}, seconds{36'600});
+  EXPECT_EQ(availability.partition, "main");
+  EXPECT_EQ(availability.nodes, 8U);
+  ASSERT_EQ(availability.steps.size(), 3U);
+  EXPECT_EQ(availability.steps[1].from, now() + seconds{3'600});
+  EXPECT_EQ(availability.steps[1].free, 0U);
+  EXPECT_EQ(availability.steps[2].free, 8U);
+}
+
 }  // namespace
 }  // namespace stint::reservations

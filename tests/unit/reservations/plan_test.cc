@@ -86,7 +86,7 @@ TEST(PlanRequest, EveryWrongFieldIsNamed) {
   EXPECT_THAT(with("name", "../etc"), HasSubstr("'../etc' is no plan name"));
   EXPECT_THAT(with("name", std::string(33, 'a')), HasSubstr("at most 32"));
   EXPECT_THAT(with("name", "none"), HasSubstr("--training-plan=none means no plan"));
-  EXPECT_THAT(with("name", 7), HasSubstr("name is missing"));
+  EXPECT_THAT(with("name", 7), HasSubstr("name must be a text"));
   EXPECT_THAT(with("nodes", 0), HasSubstr("nodes must be 1 to 65536"));
   EXPECT_THAT(with("nodes", 18446744073709551615ULL), HasSubstr("nodes must be 1 to 65536"));
   EXPECT_THAT(with("nodes", "4"), HasSubstr("nodes must be a whole number"));
@@ -95,7 +95,7 @@ TEST(PlanRequest, EveryWrongFieldIsNamed) {
   EXPECT_THAT(with("duration", 1), HasSubstr("duration in seconds must be 60 to"));
   EXPECT_THAT(with("start", -5), HasSubstr("start must be 0 to"));
   EXPECT_THAT(with("users", "alice"), HasSubstr("users must be a list"));
-  EXPECT_THAT(with("users", {""}), HasSubstr("a user name is empty"));
+  EXPECT_THAT(with("users", {""}), HasSubstr("users holds an empty name"));
   EXPECT_THAT(with("spares", 65'536), HasSubstr("together must be at most"));
   EXPECT_THAT(with("node", 4), HasSubstr("unknown field 'node'"));
   EXPECT_THAT(error_of({{"name", "demo"}, {"nodes", 4}}), HasSubstr("duration is missing"));

@@ -45,17 +45,16 @@ TEST(Planner, FullNodeSetIsBusyUntilSpanEnds) {
   EXPECT_THAT(planner.available_during(window(200, 300)), SizeIs(4));
   EXPECT_THAT(planner.available_during(window(50, 100)), SizeIs(4));
   EXPECT_THAT(planner.available_during(window(50, 101)), IsEmpty());
-  EXPECT_EQ(planner.available_time_first(4, seconds{50}, at(60), at(1'000)), at(200));
-  EXPECT_EQ(planner.available_time_first(4, seconds{40}, at(60), at(1'000)), at(60));
-  EXPECT_EQ(planner.available_time_first(4, seconds{50}, at(60), at(150)), std::nullopt);
 }
 
-TEST(Planner, RemovedSpanFreesItsNodes) {
+TEST(Planner, FreeTimesAreWholeMinutesBetweenTheSpans) {
   Planner planner(tree({{2}}));
-  const auto id = planner.add_span({"n0", "unknown"}, window(0, 10));
-  EXPECT_THAT(planner.available_during(window(0, 1)), ElementsAre("n1"));
-  planner.remove_span(id);
-  EXPECT_THAT(planner.available_during(window(0, 1)), ElementsAre("n0", "n1"));
+  planner.add_span({"n0", "unknown"}, window(1'090, 1'330));  // 1.5 to 5.5 minutes after the origin
+  planner.add_span({"n0"}, window(1'300, 1'360));
+  planner.add_span({"n0"}, window(0, 1'001));
+  planner.add_span({"n1"}, window(400, 1'000));
+  EXPECT_THAT(planner.free_times(at(1'000), 10),
+              ElementsAre(MinuteSpan{6, 10}, MinuteSpan{0, 10}));
 }
 
 TEST(Planner, OneLeafSwitchIsTakenWhereOneIsEnough) {
@@ -128,27 +127,8 @@ TEST(Planner, ChoiceIsFreeAndCrossesAsFewLeafSwitchesAsAnyOther) {
     }
     EXPECT_THAT(chosen, SizeIs(count));
     EXPECT_THAT(free, testing::IsSupersetOf(chosen));
+    EXPECT_EQ(planner.fewest_switches(count, when), planner.leaf_switches(chosen));
     EXPECT_EQ(planner.leaf_switches(chosen), fewest_leaves(planner, free, count)) << "round " << round;
-  }
-}
-
-TEST(Planner, FirstTimeIsTheOneThatTryingEverySecondFinds) {
-  std::mt19937 random(7);
-  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
-  for (int round = 0; round < 200; ++round) {
-    Planner planner(tree({{3, 3}}));
-    for (int s = below(8); s > 0; --s) {
-      const int start = below(40);
-      planner.add_span({"n" + std::to_string(below(6)), "n" + std::to_string(below(6))},
-                       window(start, start + 1 + below(15)));
-    }
-    const auto count = static_cast<std::size_t>(1 + below(6));
-    const seconds duration{1 + below(12)};
-    std::optional<sys_seconds> expected;
-    for (int t = 5; t <= 60 && !expected; ++t) {
-      if (planner.available_during({at(t), at(t) + duration}).size() >= count) expected = at(t);
-    }
-    EXPECT_EQ(planner.available_time_first(count, duration, at(5), at(60)), expected) << "round " << round;
   }
 }
 

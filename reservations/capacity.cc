@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/capacity.h"
+
+#include <algorithm>
+#include <map>
+
+namespace stint::reservations {
+namespace {
+
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+
+constexpr sys_seconds kForEver{seconds{1LL << 36}};
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+bool qualifies(const ClusterNode& node, const NodeKind& kind) {
+  return contains(node.partitions, kind.partition) && node.gpus >= kind.gpus &&
+         std::all_of(kind.features.begin(), kind.features.end(),
+                     [&](const std::string& feature) { return contains(node.features, feature); });
+}
+
+}  // namespace
+
+Capacity::Capacity(Cluster& cluster, const Ledger& ledger, Now now)
+    : cluster_(cluster), ledger_(ledger), now_(std::move(now)) {}
+
+Planner Capacity::planner(const NodeKind& kind) const {
+  const sys_seconds now{seconds{static_cast<std::int64_t>(now_())}};
+  std::map<std::string, std::vector<std::string>> switches;
+  for (auto& place : cluster_.topology().places) switches[place.node] = std::move(place.switches);
+  std::vector<PlannerNode> nodes;
+  std::vector<std::string> unusable;
+  for (const auto& node : cluster_.nodes()) {
+    if (!qualifies(node, kind)) continue;
+    nodes.push_back({node.name, switches[node.name]});
+    if (!node.sound()) unusable.push_back(node.name);  // maintenance ends with its reservation
+  }
+  Planner planner(nodes);
+  planner.add_span(unusable, {sys_seconds{}, kForEver});
+  for (const auto& reservation : cluster_.reservations()) {
+    planner.add_span(reservation.nodes, {reservation.start, reservation.end});
+  }
+  for (const auto& plan : ledger_.plans_since(now)) {
+    if (!plan.live_at(now)) continue;
+    for (const auto& segment : plan.segments) planner.add_span(segment.nodes, {segment.start, segment.end});
+  }
+  for (const auto& job : cluster_.jobs()) {
+    if (job.state == JobState::kRunning)
+      planner.add_span(job.nodes, {sys_seconds{}, job.end.value_or(kForEver)});
+  }
+  return planner;
+}
+
+int Capacity::most_gpus(const NodeKind& kind) const {
+  int most = 0;
+  for (const auto& node : cluster_.nodes()) {
+    if (qualifies(node, kind)) most = std::max(most, node.gpus);
+  }
+  return most;
+}
+
+std::size_t Capacity::waiting_jobs(const std::string& partition) const {
+  const auto jobs = cluster_.jobs();
+  return static_cast<std::size_t>(std::count_if(jobs.begin(), jobs.end(), [&](const ClusterJob& job) {
+    return job.state == JobState::kPending && job.partition == partition && job.reservation.empty();
+  }));
+}
+
+}  // namespace stint::reservations

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the cluster can still promise: the planner over its nodes, with all that takes them. Safe from several
+// threads.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "reservations/cluster.h"
+#include "reservations/ledger.h"
+#include "reservations/planner.h"
+
+namespace stint::reservations {
+
+// Which nodes will do.
+struct NodeKind {
+  std::string partition;
+  std::vector<std::string> features;  // all of them
+  int gpus = 0;                       // at least so many each
+};
+
+class Capacity {
+ public:
+  using Now = std::function<double()>;  // seconds since the epoch
+
+  Capacity(Cluster& cluster, const Ledger& ledger, Now now);
+
+  // Taken are: nodes by their own state, reservations of anybody, live plans (their reservation may still be on
+  // its way), and running jobs until their time limit. Throws ClusterError.
+  Planner planner(const NodeKind& kind) const;
+  // Of one node of this kind; 0 without any.
+  int most_gpus(const NodeKind& kind) const;
+  // Jobs that wait for nodes of the partition outside any reservation: they may start before a plan is booked.
+  std::size_t waiting_jobs(const std::string& partition) const;
+
+ private:
+  Cluster& cluster_;
+  const Ledger& ledger_;
+  Now now_;
+};
+
+}  // namespace stint::reservations

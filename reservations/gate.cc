@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/gate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/text.h"
+#include "reservations/refusal.h"
+#include "reservations/users.h"
+
+namespace stint::reservations {
+namespace {
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+}  // namespace
+
+void Gate::check_booker(const std::string& subject, std::uint32_t uid) const {
+  const bool by_name = policy_.book == Policy::Book::kUsers && contains(policy_.users, user_of_uid(uid));
+  if (policy_.book == Policy::Book::kEveryone || by_name || cluster_.is_operator(uid)) return;
+  refuse(403, "{}: user {} may not book plans here; ask an operator ([policy] book)", subject, user_of_uid(uid));
+}
+
+void Gate::check_size(const std::string& subject, int nodes, std::chrono::seconds duration) const {
+  if (policy_.max_nodes > 0 && nodes > policy_.max_nodes) {
+    refuse(403, "{}: wants {} nodes with its spares, at most {} are allowed ([policy] max_nodes)", subject, nodes,
+           policy_.max_nodes);
+  }
+  if (policy_.max_duration > std::chrono::seconds{} && duration > policy_.max_duration) {
+    refuse(403, "{}: wants {}, at most {} are allowed ([policy] max_duration)", subject, format_duration(duration),
+           format_duration(policy_.max_duration));
+  }
+}
+
+void Gate::check_start(const std::string& subject, std::chrono::sys_seconds start,
+                       std::chrono::sys_seconds now) const {
+  if (start > now + policy_.max_lead) {
+    refuse(403, "{}: starts later than {} from now ([policy] max_lead)", subject, format_duration(policy_.max_lead));
+  }
+}
+
+std::string Gate::partition(const std::string& subject, const std::string& asked) const {
+  std::string chosen;
+  std::vector<std::string> names;
+  for (const auto& partition : cluster_.partitions()) {
+    names.push_back(partition.name);
+    if (asked.empty() ? partition.is_default : partition.name == asked) chosen = partition.name;
+  }
+  if (chosen.empty() && asked.empty()) {
+    refuse(400, "{}: Slurm has no default partition; name one of {}", subject, fmt::join(names, ", "));
+  }
+  if (chosen.empty()) {
+    refuse(400, "{}: there is no partition '{}'; there are {}", subject, asked, fmt::join(names, ", "));
+  }
+  const auto& allowed = policy_.allowed_partitions;
+  if (!allowed.empty() && !contains(allowed, chosen)) {
+    refuse(403, "{}: partition {} is not for plans; use one of {}", subject, chosen, fmt::join(allowed, ", "));
+  }
+  return chosen;
+}
+
+}  // namespace stint::reservations

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What stint.conf's [policy] lets people book. Throws Refusal (400, 403) that begins with the subject ("plan
+// demo", "search") and names the key of the policy. Safe from several threads.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "reservations/cluster.h"
+#include "reservations/settings.h"
+
+namespace stint::reservations {
+
+class Gate {
+ public:
+  Gate(Cluster& cluster, const Settings& settings) : cluster_(cluster), policy_(settings.policy) {}
+
+  void check_booker(const std::string& subject, std::uint32_t uid) const;
+  // `nodes` with spares.
+  void check_size(const std::string& subject, int nodes, std::chrono::seconds duration) const;
+  void check_start(const std::string& subject, std::chrono::sys_seconds start, std::chrono::sys_seconds now) const;
+  // The partition that was asked for, or Slurm's default one where none was.
+  std::string partition(const std::string& subject, const std::string& asked) const;
+
+ private:
+  Cluster& cluster_;
+  Policy policy_;
+};
+
+}  // namespace stint::reservations

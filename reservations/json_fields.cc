@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/json_fields.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+
+namespace stint::reservations {
+namespace {
+
+constexpr std::size_t kMaxNames = 1'000;
+
+}  // namespace
+
+JsonFields::JsonFields(std::string subject, const nlohmann::json& body)
+    : subject_(std::move(subject)), body_(body) {
+  if (!body.is_object()) fail("{}: the request must be a JSON object", subject_);
+}
+
+const nlohmann::json* JsonFields::find(const std::string& field) {
+  known_.insert(field);
+  const auto found = body_.find(field);
+  return found == body_.end() || found->is_null() ? nullptr : &*found;
+}
+
+std::optional<std::int64_t> JsonFields::whole_number(const std::string& field, const std::string& name,
+                                                     std::int64_t min, std::int64_t max) {
+  const auto* value = find(field);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_number_integer()) fail("{}: {} must be a whole number", subject_, name);
+  const bool too_large =
+      value->is_number_unsigned() && value->get<std::uint64_t>() > static_cast<std::uint64_t>(max);
+  const auto number = value->get<std::int64_t>();
+  if (too_large || number < min || number > max) fail("{}: {} must be {} to {}", subject_, name, min, max);
+  return number;
+}
+
+std::optional<std::int64_t> JsonFields::integer(const std::string& field, std::int64_t min, std::int64_t max) {
+  return whole_number(field, field, min, max);
+}
+
+std::optional<std::chrono::seconds> JsonFields::duration(const std::string& field, std::chrono::seconds max) {
+  const auto number = whole_number(field, field + " in seconds", 60, max.count());
+  if (!number) return std::nullopt;
+  return std::chrono::seconds{*number};
+}
+
+std::optional<std::string> JsonFields::text(const std::string& field) {
+  const auto* value = find(field);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_string()) fail("{}: {} must be a text", subject_, field);
+  return value->get<std::string>();
+}
+
+std::optional<bool> JsonFields::flag(const std::string& field) {
+  const auto* value = find(field);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_boolean()) fail("{}: {} must be true or false", subject_, field);
+  return value->get<bool>();
+}
+
+std::optional<std::vector<std::string>> JsonFields::names(const std::string& field) {
+  const auto* value = find(field);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_array() || value->size() > kMaxNames)
+    fail("{}: {} must be a list of at most {} names", subject_, field, kMaxNames);
+  std::vector<std::string> names;
+  for (const auto& name : *value) {
+    if (!name.is_string() || name.get<std::string>().empty()) fail("{}: {} holds an empty name", subject_, field);
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name.get<std::string>());
+  }
+  return names;
+}
+
+void JsonFields::refuse_others() const {
+  for (const auto& [field, value] : body_.items()) {
+    if (!known_.contains(field)) fail("{}: unknown field '{}'", subject_, field.substr(0, 80));
+  }
+}
+
+}  // namespace stint::reservations

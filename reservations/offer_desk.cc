@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/offer_desk.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "reservations/json_fields.h"
+#include "reservations/refusal.h"
+
+namespace stint::reservations {
+namespace {
+
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+
+constexpr std::int64_t kMaxNodes = 65'536;
+constexpr std::int64_t kMaxSegments = 32;
+constexpr std::int64_t kMaxOffers = 50;
+constexpr std::int64_t kMaxGpus = 1'024;
+constexpr std::int64_t kLatest = 1LL << 40;
+constexpr seconds kMaxDuration = std::chrono::days{3650};
+constexpr seconds kOneSegmentAtLeast{3600};      // unless the whole is shorter
+constexpr seconds kValid = std::chrono::minutes{15};
+constexpr seconds kHorizon = std::chrono::weeks{8};  // where no --before is given
+constexpr std::size_t kShelf = 10'000;
+
+OfferOrder order_of(const std::string& text) {
+  if (text == "finish") return OfferOrder::kFinish;
+  if (text == "price") return OfferOrder::kPrice;
+  if (text == "switches") return OfferOrder::kSwitches;
+  fail("search: sort must be finish, price or switches, not '{}'", text.substr(0, 40));
+}
+
+}  // namespace
+
+OfferRequest OfferRequest::parse(const nlohmann::json& body) {
+  JsonFields fields("search", body);
+  OfferRequest request;
+  request.kind.partition = fields.text("partition").value_or("");
+  request.kind.features = fields.names("features").value_or(std::vector<std::string>{});
+  request.kind.gpus = static_cast<int>(fields.integer("gpus_per_node", 0, kMaxGpus).value_or(0));
+  auto& query = request.query;
+  query.nodes = static_cast<std::size_t>(fields.integer("nodes", 1, kMaxNodes).value_or(0));
+  request.gpus = static_cast<int>(fields.integer("gpus", 1, kMaxNodes * kMaxGpus).value_or(0));
+  query.spares = static_cast<std::size_t>(fields.integer("spares", 0, kMaxNodes).value_or(0));
+  query.duration = fields.duration("duration", kMaxDuration).value_or(seconds{});
+  query.after = sys_seconds{seconds{fields.integer("after", 0, kLatest).value_or(0)}};
+  query.before = sys_seconds{seconds{fields.integer("before", 0, kLatest).value_or(0)}};
+  query.max_segments = static_cast<std::size_t>(fields.integer("segments", 1, kMaxSegments).value_or(1));
+  query.min_segment =
+      fields.duration("min_segment", kMaxDuration).value_or(std::min(kOneSegmentAtLeast, query.duration));
+  query.max_cents = fields.integer("max_cents", 0, INT64_MAX);
+  query.order = order_of(fields.text("sort").value_or("finish"));
+  query.most = static_cast<std::size_t>(fields.integer("most", 1, kMaxOffers).value_or(5));
+  fields.refuse_others();
+  if ((query.nodes == 0) == (request.gpus == 0)) fail("search: give either nodes or gpus");
+  if (query.duration == seconds{}) fail("search: duration is missing");
+  if (query.min_segment > query.duration) fail("search: min_segment is longer than the whole duration");
+  if (query.before != sys_seconds{} && query.before <= query.after) fail("search: before does not lie behind after");
+  return request;
+}
+
+nlohmann::json to_json(const Availability& availability) {
+  nlohmann::json steps = nlohmann::json::array();
+  for (const auto& step : availability.steps) {
+    steps.push_back({{"from", step.from.time_since_epoch().count()}, {"free", step.free}});
+  }
+  return {{"partition", availability.partition},
+          {"nodes", availability.nodes},
+          {"until", availability.until.time_since_epoch().count()},
+          {"steps", steps}};
+}
+
+nlohmann::json to_json(const SearchAnswer& answer) {
+  nlohmann::json offers = nlohmann::json::array();
+  for (const auto& [id, offer] : answer.offers) {
+    nlohmann::json segments = nlohmann::json::array();
+    for (const auto& segment : offer.segments) {
+      segments.push_back({{"start", segment.window.start.time_since_epoch().count()},
+                          {"end", segment.window.end.time_since_epoch().count()},
+                          {"nodes", segment.nodes},
+                          {"switches", segment.switches}});
+    }
+    offers.push_back({{"id", id},
+                      {"segments", segments},
+                      {"finish", offer.finish().time_since_epoch().count()},
+                      {"switches", offer.switches()},
+                      {"price", to_json(offer.price)},
+                      {"why", offer.why}});
+  }
+  nlohmann::json json{{"offers", offers}, {"valid_until", answer.valid_until.time_since_epoch().count()}};
+  for (const auto& [field, text] : {std::pair("reason", answer.reason), std::pair("remedy", answer.remedy),
+                                    std::pair("warning", answer.warning)}) {
+    if (!text.empty()) json[field] = text;
+  }
+  return json;
+}
+
+OfferDesk::OfferDesk(const Capacity& capacity, const Gate& gate, const Settings& settings, Now now)
+    : capacity_(capacity), gate_(gate), settings_(settings), now_(std::move(now)) {}
+
+sys_seconds OfferDesk::now() const {
+  return sys_seconds{seconds{static_cast<std::int64_t>(now_())}};
+}
+
+SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
+  auto& query = request.query;
+  gate_.check_booker("search", uid);
+  request.kind.partition = gate_.partition("search", request.kind.partition);
+  if (request.gpus > 0) count_nodes(request);
+  gate_.check_size("search", static_cast<int>(query.nodes + query.spares), query.duration);
+  query.after = std::max(query.after, now());
+  gate_.check_start("search", query.after, now());
+  if (query.before == sys_seconds{}) query.before = query.after + query.duration + kHorizon;
+  query.before = std::min(query.before, now() + settings_.policy.max_lead + query.duration);
+
+  const auto tariff = [&](std::size_t nodes, Window window) {
+    return price_of(settings_.node_hour, settings_.currency, static_cast<int>(nodes), window.end - window.start);
+  };
+  auto found = find_offers(capacity_.planner(request.kind), tariff, query);
+  SearchAnswer answer;
+  answer.reason = std::move(found.reason);
+  answer.remedy = std::move(found.remedy);
+  answer.valid_until = now() + kValid;
+  if (const auto waiting = capacity_.waiting_jobs(request.kind.partition); waiting > 0 && !found.offers.empty()) {
+    answer.warning = fmt::format("{} jobs wait in partition {}; they may take nodes before these are booked", waiting,
+                                 request.kind.partition);
+  }
+  const std::lock_guard lock(mutex_);
+  std::erase_if(shelf_, [&](const auto& entry) { return entry.second.until < now(); });
+  if (shelf_.size() + found.offers.size() > kShelf) shelf_.clear();
+  for (auto& offer : found.offers) {
+    const auto id = new_id();
+    shelf_[id] = {request, offer, answer.valid_until};
+    answer.offers.emplace_back(id, std::move(offer));
+  }
+  return answer;
+}
+
+// As many of the largest nodes as hold the GPUs.
+void OfferDesk::count_nodes(OfferRequest& request) const {
+  const int each = capacity_.most_gpus(request.kind);
+  if (each == 0) refuse(409, "search: no node of partition {} has GPUs; ask for --nodes", request.kind.partition);
+  request.kind.gpus = each;
+  request.query.nodes = static_cast<std::size_t>((request.gpus + each - 1) / each);
+}
+
+Availability OfferDesk::availability(NodeKind kind, seconds span) const {
+  Availability availability;
+  availability.partition = kind.partition = gate_.partition("availability", kind.partition);
+  const Planner planner = capacity_.planner(kind);
+  const auto origin = std::chrono::floor<std::chrono::minutes>(now());
+  const auto horizon = static_cast<Minute>(span / std::chrono::minutes{1});
+  availability.nodes = planner.size();
+  availability.until = origin + std::chrono::minutes{horizon};
+  const auto counts = WindowSearch(planner.free_times(origin, horizon), horizon).free_counts();
+  for (Minute minute = 0; minute < horizon; ++minute) {
+    if (minute > 0 && counts[minute] == counts[minute - 1]) continue;
+    availability.steps.push_back({origin + std::chrono::minutes{minute}, counts[minute]});
+  }
+  return availability;
+}
+
+ShelvedOffer OfferDesk::find(const std::string& id) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = shelf_.find(id);
+  if (found == shelf_.end() || found->second.until < now()) {
+    refuse(410, "offer {}: there is none of that id, or it is older than {} minutes; search again with "
+                "'stint plan search'",
+           id.substr(0, 40), kValid / std::chrono::minutes{1});
+  }
+  return found->second;
+}
+
+// Six letters and digits without those that are read as others. mutex_ is held.
+std::string OfferDesk::new_id() {
+  constexpr std::string_view kLetters = "abcdefghjkmnpqrstuvwxyz23456789";
+  std::string id;
+  do {
+    id.assign(1, 'o');
+    while (id.size() < 6) id += kLetters[random_() % kLetters.size()];
+  } while (shelf_.contains(id));
+  return id;
+}
+
+}  // namespace stint::reservations

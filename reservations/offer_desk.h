@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Searches for offers and remembers what was offered, for the short time in which it can be booked by its id.
+// Offers are promises of nothing: who books one finds out whether its nodes are still free. Safe from several
+// threads.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "reservations/capacity.h"
+#include "reservations/gate.h"
+#include "reservations/offers.h"
+#include "reservations/settings.h"
+
+namespace stint::reservations {
+
+// What `stint plan search` asks for, as it comes over HTTP.
+struct OfferRequest {
+  NodeKind kind;
+  int gpus = 0;      // altogether, instead of query.nodes
+  OfferQuery query;  // after and before: zero where not given
+
+  // Throws Error that names the field: wrong type, missing, out of range, unknown field.
+  static OfferRequest parse(const nlohmann::json& body);
+};
+
+// How many nodes are free when: from each time on, so many.
+struct Availability {
+  struct Step {
+    std::chrono::sys_seconds from{};
+    std::size_t free = 0;
+  };
+  std::string partition;
+  std::size_t nodes = 0;  // that qualify
+  std::chrono::sys_seconds until{};
+  std::vector<Step> steps;
+};
+
+struct ShelvedOffer {
+  OfferRequest request;
+  Offer offer;
+  std::chrono::sys_seconds until{};  // it can be booked
+};
+
+struct SearchAnswer {
+  std::vector<std::pair<std::string, Offer>> offers;  // with their ids
+  std::string reason, remedy;                         // without any; see OfferAnswer
+  std::string warning;                                // may be empty
+  std::chrono::sys_seconds valid_until{};
+};
+
+nlohmann::json to_json(const Availability& availability);
+nlohmann::json to_json(const SearchAnswer& answer);
+
+class OfferDesk {
+ public:
+  using Now = Capacity::Now;
+
+  OfferDesk(const Capacity& capacity, const Gate& gate, const Settings& settings, Now now);
+
+  // Throws Refusal and ClusterError.
+  SearchAnswer search(OfferRequest request, std::uint32_t uid);
+  Availability availability(NodeKind kind, std::chrono::seconds span) const;
+  // Throws Refusal (410) when there is no such offer any more.
+  ShelvedOffer find(const std::string& id) const;
+
+ private:
+  std::chrono::sys_seconds now() const;
+  void count_nodes(OfferRequest& request) const;
+  std::string new_id();
+
+  const Capacity& capacity_;
+  const Gate& gate_;
+  const Settings& settings_;
+  Now now_;
+
+  mutable std::mutex mutex_;
+  std::map<std::string, ShelvedOffer> shelf_;
+  std::mt19937_64 random_{std::random_device{}()};
+};
+
+}  // namespace stint::reservations

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/offers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "base/text.h"
+
+namespace stint::reservations {
+namespace {
+
+using std::chrono::minutes;
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+
+constexpr std::size_t kStarts = 48;  // looked at closely
+constexpr seconds kMaxHorizon = std::chrono::days{3660};
+
+Minute whole_minutes(seconds time) {
+  return static_cast<Minute>((std::clamp(time, seconds{}, kMaxHorizon).count() + 59) / 60);
+}
+
+class OfferSearch {
+ public:
+  OfferSearch(const Planner& planner, const Tariff& tariff, const OfferQuery& query)
+      : planner_(planner),
+        tariff_(tariff),
+        query_(query),
+        count_(query.nodes + query.spares),
+        length_(std::max<Minute>(1, whole_minutes(query.duration))),
+        origin_(std::chrono::ceil<minutes>(query.after)),
+        horizon_(whole_minutes(std::chrono::floor<minutes>(query.before) - origin_)),
+        search_(planner.free_times(origin_, horizon_), horizon_),
+        reach_(search_.reach(count_)) {}
+
+  OfferAnswer answer() {
+    for (const Minute start : interesting_starts()) add({{start, start + length_}});
+    const Minute shortest = std::max<Minute>(1, whole_minutes(query_.min_segment));
+    for (const auto& blocks : earliest_schedules(reach_, length_, query_.max_segments, shortest)) {
+      if (blocks.size() > 1) add(blocks);
+    }
+    OfferAnswer answer;
+    if (found_.empty()) {
+      explain_no_time(answer);
+      return answer;
+    }
+    rank();
+    drop_too_dear(answer);
+    if (found_.size() > query_.most) found_.resize(query_.most);
+    for (auto& offer : found_) {
+      for (auto& segment : offer.segments) segment.nodes = planner_.choose(count_, segment.window);
+    }
+    answer.offers = std::move(found_);
+    return answer;
+  }
+
+ private:
+  sys_seconds time_of(Minute minute) const { return origin_ + minutes{minute}; }
+
+  // The first start of each run in which one block fits, then whole hours; thinned evenly where there are many.
+  std::vector<Minute> interesting_starts() const {
+    std::vector<Minute> starts;
+    for (const auto& run : feasible_starts(reach_, length_)) {
+      starts.push_back(run.begin);
+      const auto next_hour = std::chrono::floor<std::chrono::hours>(time_of(run.begin)) + std::chrono::hours{1};
+      for (auto hour = next_hour; hour < time_of(run.end); hour += std::chrono::hours{1})
+        starts.push_back(static_cast<Minute>((hour - origin_) / minutes{1}));
+    }
+    if (starts.size() <= kStarts) return starts;
+    std::vector<Minute> some;
+    for (std::size_t i = 0; i < kStarts; ++i) some.push_back(starts[i * starts.size() / kStarts]);
+    return some;
+  }
+
+  void add(const std::vector<MinuteSpan>& blocks) {
+    Offer offer;
+    for (const auto& block : blocks) {
+      OfferSegment segment;
+      segment.window = {time_of(block.begin), time_of(block.end)};
+      segment.switches = planner_.fewest_switches(count_, segment.window);
+      const Price price = tariff_(query_.nodes, segment.window);
+      offer.price = Price{offer.price.cents + price.cents, price.currency, price.rate};
+      offer.segments.push_back(std::move(segment));
+    }
+    found_.push_back(std::move(offer));
+  }
+
+  using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::size_t>;
+  Key key(const Offer& offer) const {
+    const auto finish = static_cast<std::int64_t>(offer.finish().time_since_epoch().count());
+    const auto cents = offer.price.cents;
+    const auto switches = static_cast<std::int64_t>(offer.switches());
+    const std::size_t segments = offer.segments.size();
+    switch (query_.order) {
+      case OfferOrder::kPrice:
+        return {cents, finish, switches, segments};
+      case OfferOrder::kSwitches:
+        return {switches, finish, cents, segments};
+      case OfferOrder::kFinish:
+        break;
+    }
+    return {finish, cents, switches, segments};
+  }
+
+  // Not worse than another one in anything, nor the same.
+  bool useful(const Offer& offer) const {
+    return std::none_of(found_.begin(), found_.end(), [&](const Offer& other) {
+      const auto mine = std::tuple(offer.finish(), offer.price.cents, offer.switches(), offer.segments.size());
+      const auto theirs = std::tuple(other.finish(), other.price.cents, other.switches(), other.segments.size());
+      return mine != theirs && other.finish() <= offer.finish() && other.price.cents <= offer.price.cents &&
+             other.switches() <= offer.switches() && other.segments.size() <= offer.segments.size();
+    });
+  }
+
+  // Those that are best in something first, in the order asked for; then later starts, in the same order.
+  void rank() {
+    std::stable_sort(found_.begin(), found_.end(), [&](const Offer& a, const Offer& b) { return key(a) < key(b); });
+    std::vector<bool> best;
+    for (const auto& offer : found_) best.push_back(useful(offer));
+    explain(best);
+    std::vector<Offer> ranked;
+    for (const bool wanted : {true, false}) {
+      for (std::size_t i = 0; i < found_.size(); ++i) {
+        if (best[i] == wanted) ranked.push_back(found_[i]);
+      }
+    }
+    found_ = std::move(ranked);
+  }
+
+  void explain(const std::vector<bool>& best) {
+    auto first = found_.front().finish();
+    auto cheapest = found_.front().price.cents;
+    auto dearest = cheapest;
+    auto fewest = found_.front().switches();
+    auto most = fewest;
+    for (const auto& offer : found_) {
+      first = std::min(first, offer.finish());
+      cheapest = std::min(cheapest, offer.price.cents);
+      dearest = std::max(dearest, offer.price.cents);
+      fewest = std::min(fewest, offer.switches());
+      most = std::max(most, offer.switches());
+    }
+    for (std::size_t i = 0; i < found_.size(); ++i) {
+      auto& offer = found_[i];
+      std::vector<std::string> why;
+      if (offer.finish() == first) why.emplace_back("ends first");
+      if (cheapest != dearest && offer.price.cents == cheapest) why.emplace_back("cheapest");
+      if (fewest != most && offer.switches() == fewest) why.emplace_back("fewest switches");
+      if (offer.segments.size() > 1) why.push_back(fmt::format("{} segments", offer.segments.size()));
+      if (why.empty()) why.emplace_back(best[i] ? "between the others in time and price" : "a later start");
+      offer.why = fmt::format("{}", fmt::join(why, ", "));
+    }
+  }
+
+  void drop_too_dear(OfferAnswer& answer) {
+    if (!query_.max_cents) return;
+    const auto cheapest = std::min_element(found_.begin(), found_.end(), [](const Offer& a, const Offer& b) {
+      return a.price.cents < b.price.cents;
+    });
+    const Price price = cheapest->price;
+    std::erase_if(found_, [&](const Offer& offer) { return offer.price.cents > *query_.max_cents; });
+    if (!found_.empty()) return;
+    answer.reason = fmt::format("the cheapest offer costs {} {}", price.amount(), price.currency);
+    answer.remedy = "raise --max-price, or take fewer nodes or less time";
+  }
+
+  std::string nodes_text() const {
+    return query_.spares == 0 ? fmt::format("{} nodes", count_)
+                              : fmt::format("{} nodes ({} and {} spares)", count_, query_.nodes, query_.spares);
+  }
+
+  // From the coarsest limit to the finest.
+  void explain_no_time(OfferAnswer& answer) const {
+    if (planner_.size() < count_) {
+      answer.reason = fmt::format("{} are wanted, {} nodes qualify", nodes_text(), planner_.size());
+      answer.remedy = planner_.size() == 0 ? "ask for another partition or other features" : "take fewer nodes";
+      return;
+    }
+    if (length_ > horizon_) {
+      answer.reason = fmt::format("{} do not fit between {} and {}", format_duration(minutes{length_}),
+                                  format_time(origin_), format_time(time_of(horizon_)));
+      answer.remedy = "take less time, or a later --before";
+      return;
+    }
+    const MinuteSpan longest = longest_block(reach_);
+    const auto widest = search_.widest(length_);
+    if (longest.length() > 0) {
+      answer.reason = fmt::format("{} are free for {} at most, from {}; {} are wanted", nodes_text(),
+                                  format_duration(minutes{longest.length()}), format_time(time_of(longest.begin)),
+                                  format_duration(minutes{length_}));
+    } else {
+      answer.reason = fmt::format("{} are never free at once before {}", nodes_text(), format_time(time_of(horizon_)));
+    }
+    std::vector<std::string> remedies;
+    if (widest && widest->nodes > 0) {
+      remedies.push_back(fmt::format("{} nodes are free for the whole time from {}", widest->nodes,
+                                     format_time(time_of(widest->begin))));
+    }
+    const auto later = first_start_after_limit();
+    if (later) remedies.push_back(fmt::format("all of it fits from {}", format_time(*later)));
+    if (longest.length() > 0 && query_.max_segments == 1) remedies.emplace_back("--segments 4 may split it");
+    answer.remedy = remedies.empty() ? "take fewer nodes or less time" : fmt::format("{}", fmt::join(remedies, "; "));
+  }
+
+  // Without the caller's --before: twice as far, at least four weeks more.
+  std::optional<sys_seconds> first_start_after_limit() const {
+    constexpr Minute kMore = 4 * 7 * 24 * 60;
+    const Minute far = std::max(horizon_ * 2, horizon_ + kMore);
+    const auto reach = WindowSearch(planner_.free_times(origin_, far), far).reach(count_);
+    const auto runs = feasible_starts(reach, length_);
+    if (runs.empty()) return std::nullopt;
+    return time_of(runs.front().begin);
+  }
+
+  const Planner& planner_;
+  const Tariff& tariff_;
+  const OfferQuery& query_;
+  std::size_t count_;
+  Minute length_;
+  sys_seconds origin_;
+  Minute horizon_;
+  WindowSearch search_;
+  std::vector<Minute> reach_;
+  std::vector<Offer> found_;
+};
+
+}  // namespace
+
+std::size_t Offer::switches() const {
+  std::size_t most = 0;
+  for (const auto& segment : segments) most = std::max(most, segment.switches);
+  return most;
+}
+
+OfferAnswer find_offers(const Planner& planner, const Tariff& tariff, const OfferQuery& query) {
+  return OfferSearch(planner, tariff, query).answer();
+}
+
+}  // namespace stint::reservations

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Offers: the ways to give somebody nodes for a time, ranked and explained, or the reason why there is none.
+// Pure: what is free comes from the planner, what it costs from the tariff, what time it is from the caller.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "reservations/money.h"
+#include "reservations/planner.h"
+
+namespace stint::reservations {
+
+enum class OfferOrder { kFinish, kPrice, kSwitches };
+
+struct OfferQuery {
+  std::size_t nodes = 0;   // > 0
+  std::size_t spares = 0;  // free of charge
+  std::chrono::seconds duration{};
+  std::chrono::sys_seconds after{};   // not before this; offers begin on whole minutes
+  std::chrono::sys_seconds before{};  // all is over by then
+  std::size_t max_segments = 1;
+  std::chrono::seconds min_segment{};  // at least a minute
+  std::optional<std::int64_t> max_cents;
+  OfferOrder order = OfferOrder::kFinish;
+  std::size_t most = 5;  // offers
+};
+
+struct OfferSegment {
+  Window window;
+  std::vector<std::string> nodes;  // spares included
+  std::size_t switches = 0;        // leaf switches that they hang on
+};
+
+struct Offer {
+  std::vector<OfferSegment> segments;  // in order of time
+  Price price;
+  std::string why;  // it ranks where it does: "ends first, cheapest"
+
+  std::chrono::sys_seconds finish() const { return segments.back().window.end; }
+  std::size_t switches() const;  // of the worst segment
+};
+
+struct OfferAnswer {
+  std::vector<Offer> offers;
+  // Without offers: what stands in the way, and the nearest thing that would work.
+  std::string reason;
+  std::string remedy;
+};
+
+// What `nodes` nodes cost in a window.
+using Tariff = std::function<Price(std::size_t nodes, Window window)>;
+
+// Deterministic. At most a few dozen starts are looked at closely: the first of each time in which a block fits,
+// and whole hours within it.
+OfferAnswer find_offers(const Planner& planner, const Tariff& tariff, const OfferQuery& query);
+
+}  // namespace stint::reservations

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/plan_view.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
+
+#include "base/text.h"
+
+namespace stint::reservations {
+namespace {
+
+using nlohmann::json;
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+
+constexpr std::chrono::minutes kSlot{30};
+constexpr std::size_t kLongestNodes = 40;
+
+sys_seconds time_of(const json& value) {
+  return sys_seconds{seconds{value.get<std::int64_t>()}};
+}
+
+std::string time_text(const json& value) {
+  return format_time(time_of(value));
+}
+
+std::string price_text(const json& price) {
+  return price.at("amount").get<std::string>() + " " + price.at("currency").get<std::string>();
+}
+
+std::string joined(const json& list) {
+  return fmt::format("{}", fmt::join(list.get<std::vector<std::string>>(), ","));
+}
+
+std::string line(const std::string& label, const std::string& text) {
+  return fmt::format("{:<11} {}\n", label, text);
+}
+
+using Rows = std::vector<std::vector<std::string>>;
+
+std::string table(const Rows& rows) {
+  std::vector<std::size_t> widths(rows.front().size(), 0);
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      text += i + 1 == row.size() ? row[i] : fmt::format("{:<{}}  ", row[i], widths[i]);
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+std::string host_list(const json& nodes) {
+  return format_host_list(nodes.get<std::vector<std::string>>());
+}
+
+std::string length_text(const json& segment) {
+  return format_duration(time_of(segment.at("end")) - time_of(segment.at("start")));
+}
+
+sys_seconds midnight_before(sys_seconds time) {
+  const std::time_t raw = time.time_since_epoch().count();
+  std::tm fields{};
+  ::localtime_r(&raw, &fields);
+  fields.tm_hour = fields.tm_min = fields.tm_sec = 0;
+  fields.tm_isdst = -1;
+  return sys_seconds{seconds{::mktime(&fields)}};
+}
+
+std::string day_name(sys_seconds time) {
+  const std::time_t raw = time.time_since_epoch().count();
+  std::tm fields{};
+  ::localtime_r(&raw, &fields);
+  std::array<char, 16> text{};
+  std::strftime(text.data(), text.size(), "%a %m-%d", &fields);
+  return text.data();
+}
+
+class FreeSteps {
+ public:
+  explicit FreeSteps(const json& availability) : until_(time_of(availability.at("until"))) {
+    for (const auto& step : availability.at("steps"))
+      steps_.emplace_back(time_of(step.at("from")), step.at("free").get<std::size_t>());
+  }
+
+  bool empty() const { return steps_.empty(); }
+  sys_seconds from() const { return steps_.front().first; }
+  sys_seconds until() const { return until_; }
+
+  // The fewest in [start, end); none where nothing of it is known.
+  std::optional<std::size_t> fewest(sys_seconds start, sys_seconds end) const {
+    std::optional<std::size_t> least;
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+      const auto ends = i + 1 < steps_.size() ? steps_[i + 1].first : until_;
+      if (ends <= start || steps_[i].first >= end) continue;
+      least = std::min(least.value_or(steps_[i].second), steps_[i].second);
+    }
+    return least;
+  }
+
+ private:
+  std::vector<std::pair<sys_seconds, std::size_t>> steps_;
+  sys_seconds until_;
+};
+
+std::string bar(std::optional<std::size_t> free, std::size_t nodes) {
+  constexpr std::array<const char*, 9> kLevels = {"_", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  if (!free) return " ";
+  if (*free == 0 || nodes == 0) return kLevels[0];
+  return kLevels[*free >= nodes ? 8 : std::max<std::size_t>(1, *free * 8 / nodes)];
+}
+
+}  // namespace
+
+std::string capacity_text(const json& plan) {
+  const auto& segment = plan.at("segments").at(0);
+  const auto lost = static_cast<int>(segment.at("lost").size());
+  const int there = static_cast<int>(segment.at("nodes").size()) - lost;
+  const int nodes = std::min(plan.at("nodes").get<int>(), there);
+  const std::string text = fmt::format("{}+{}", nodes, there - nodes);
+  return lost == 0 ? text : fmt::format("{} ({} lost)", text, lost);
+}
+
+std::string plan_text(const json& plan) {
+  const auto& price = plan.at("price");
+  const auto& segments = plan.at("segments");
+  std::string text = line("plan", plan.at("name"));
+  const std::string reason = plan.contains("reason") ? ": " + plan["reason"].get<std::string>() : std::string{};
+  text += line("state", plan.at("state").get<std::string>() + reason);
+  text += line("owner", plan.at("owner"));
+  text += line("users", joined(plan.at("users")));
+  text += line("partition", plan.at("partition"));
+  text += line("capacity", capacity_text(plan));
+  text += line("switches", std::to_string(plan.at("switches").get<int>()));
+  for (std::size_t k = 0; k < segments.size(); ++k) {
+    const auto& segment = segments[k];
+    if (segments.size() > 1)
+      text += line(fmt::format("segment {}", k), fmt::format("of {}, {}", segments.size(), length_text(segment)));
+    text += line("nodes", host_list(segment.at("nodes")));
+    if (!segment.at("lost").empty()) text += line("lost", joined(segment.at("lost")));
+    text += line("from", time_text(segment.at("start")));
+    text += line("until", time_text(segment.at("end")));
+    text += line("reservation", segment.at("reservation"));
+  }
+  text += line("price", fmt::format("{} ({} a node and hour; spares are free)", price_text(price),
+                                    price.at("rate").get<std::string>()));
+  return text;
+}
+
+std::string plans_text(const json& plans) {
+  Rows rows{{"NAME", "STATE", "OWNER", "PARTITION", "NODES", "FROM", "UNTIL", "SEGMENTS", "PRICE"}};
+  for (const auto& plan : plans) {
+    const auto& segments = plan.at("segments");
+    rows.push_back({plan.at("name"), plan.at("state"), plan.at("owner"), plan.at("partition"), capacity_text(plan),
+                    time_text(segments.front().at("start")), time_text(segments.back().at("end")),
+                    std::to_string(segments.size()), price_text(plan.at("price"))});
+  }
+  return table(rows);
+}
+
+std::string offers_text(const json& answer) {
+  const auto& offers = answer.at("offers");
+  if (offers.empty()) {
+    return fmt::format("no offer: {}\nwhat would work: {}\n", answer.at("reason").get<std::string>(),
+                       answer.at("remedy").get<std::string>());
+  }
+  Rows rows{{"OFFER", "FROM", "UNTIL", "LENGTH", "NODES", "SWITCHES", "PRICE", "WHY"}};
+  for (const auto& offer : offers) {
+    bool first = true;
+    for (const auto& segment : offer.at("segments")) {
+      std::string nodes = host_list(segment.at("nodes"));
+      if (nodes.size() > kLongestNodes) nodes = nodes.substr(0, kLongestNodes - 3) + "...";
+      rows.push_back({first ? offer.at("id").get<std::string>() : "", time_text(segment.at("start")),
+                      time_text(segment.at("end")), length_text(segment), nodes,
+                      std::to_string(segment.at("switches").get<int>()), first ? price_text(offer.at("price")) : "",
+                      first ? offer.at("why").get<std::string>() : ""});
+      first = false;
+    }
+  }
+  std::string text = table(rows);
+  if (answer.contains("warning")) text += fmt::format("warning: {}\n", answer["warning"].get<std::string>());
+  text += fmt::format("book one until {}: stint plan create --name NAME --offer {}\n",
+                      time_text(answer.at("valid_until")), offers.front().at("id").get<std::string>());
+  return text;
+}
+
+std::string availability_text(const json& availability, sys_seconds now) {
+  const auto nodes = availability.at("nodes").get<std::size_t>();
+  const FreeSteps steps(availability);
+  std::string text = fmt::format("partition {}: {} nodes; each column is half an hour, its height the nodes that are "
+                                 "free through it (_ none, █ all)\n\n",
+                                 availability.at("partition").get<std::string>(), nodes);
+  if (steps.empty()) return text;
+  text += "           0     3     6     9     12    15    18    21      free, fewest to most\n";
+  for (auto midnight = midnight_before(now); midnight < steps.until();) {
+    const auto next = midnight_before(midnight + std::chrono::hours{36});
+    std::string bars;
+    std::size_t least = nodes;
+    std::size_t most = 0;
+    for (auto slot = midnight; slot < next; slot += kSlot) {
+      const auto free = steps.fewest(std::max(slot, now), slot + kSlot);
+      bars += bar(free, nodes);
+      if (!free) continue;
+      least = std::min(least, *free);
+      most = std::max(most, *free);
+    }
+    text += fmt::format("{}  {}  {}\n", day_name(midnight), bars,
+                        least == most ? std::to_string(most) : fmt::format("{} to {}", least, most));
+    midnight = next;
+  }
+  return text;
+}
+
+}  // namespace stint::reservations

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/offers.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace stint::reservations {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::minutes;
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+constexpr sys_seconds kNow{seconds{1'700'000'000 / 3600 * 3600}};  // a full hour
+
+Window hours_from_now(int from, int to) {
+  return {kNow + hours{from}, kNow + hours{to}};
+}
+
+// Two leaf switches of four nodes.
+Planner planner() {
+  std::vector<PlannerNode> nodes;
+  for (int i = 0; i < 8; ++i) nodes.push_back({"n" + std::to_string(i), {"core", i < 4 ? "a" : "b"}});
+  return Planner(nodes);
+}
+
+Price flat(std::size_t nodes, Window window) {
+  return price_of(Rate::parse("2"), "EUR", static_cast<int>(nodes), window.end - window.start);
+}
+
+OfferQuery query(std::size_t nodes, int duration) {
+  OfferQuery query;
+  query.nodes = nodes;
+  query.duration = hours{duration};
+  query.after = kNow;
+  query.before = kNow + hours{48};
+  query.min_segment = hours{1};
+  return query;
+}
+
+TEST(Offers, AFreeClusterIsOfferedAtOnceOnOneSwitch) {
+  auto wanted = query(3, 2);
+  wanted.spares = 1;
+  const auto answer = find_offers(planner(), flat, wanted);
+  ASSERT_THAT(answer.offers, SizeIs(5));
+  const auto& best = answer.offers.front();
+  ASSERT_THAT(best.segments, SizeIs(1));
+  EXPECT_EQ(best.segments[0].window.start, kNow);
+  EXPECT_EQ(best.finish(), kNow + hours{2});
+  EXPECT_THAT(best.segments[0].nodes, ElementsAre("n0", "n1", "n2", "n3"));
+  EXPECT_EQ(best.switches(), 1U);
+  EXPECT_EQ(best.price.amount(), "12.00");  // spares are free
+  EXPECT_EQ(best.why, "ends first");
+  EXPECT_EQ(answer.offers[1].why, "a later start");
+}
+
+TEST(Offers, BeginOnWholeMinutesNotBeforeTheWishedTime) {
+  auto wanted = query(1, 1);
+  wanted.after = kNow + seconds{61};
+  EXPECT_EQ(find_offers(planner(), flat, wanted).offers.front().segments[0].window.start, kNow + minutes{2});
+}
+
+TEST(Offers, FewerSwitchesMayBeWorthAWait) {
+  auto busy = planner();
+  busy.add_span({"n0", "n4"}, hours_from_now(0, 10));
+  auto wanted = query(4, 2);
+  const auto by_time = find_offers(busy, flat, wanted).offers;
+  EXPECT_EQ(by_time[0].switches(), 2U);
+  EXPECT_EQ(by_time[0].why, "ends first");
+  EXPECT_EQ(by_time[1].switches(), 1U);
+  EXPECT_EQ(by_time[1].why, "fewest switches");
+  EXPECT_EQ(by_time[1].segments[0].window.start, kNow + hours{10});
+  wanted.order = OfferOrder::kSwitches;
+  EXPECT_EQ(find_offers(busy, flat, wanted).offers[0].switches(), 1U);
+}
+
+TEST(Offers, CheapHoursAreFoundAndRankedFirstByPrice) {
+  const Tariff night = [](std::size_t nodes, Window window) {
+    const bool cheap = window.start >= kNow + hours{20};
+    return price_of(Rate::parse(cheap ? "1" : "2"), "EUR", static_cast<int>(nodes), window.end - window.start);
+  };
+  auto wanted = query(2, 1);
+  wanted.order = OfferOrder::kPrice;
+  const auto offers = find_offers(planner(), night, wanted).offers;
+  EXPECT_EQ(offers[0].segments[0].window.start, kNow + hours{20});
+  EXPECT_EQ(offers[0].why, "cheapest");
+  EXPECT_EQ(offers[1].why, "ends first");
+}
+
+TEST(Offers, SplitsAreOfferedWhereTheyEndEarlier) {
+  auto busy = planner();
+  busy.add_span({"n0", "n1", "n2", "n3", "n4"}, hours_from_now(6, 20));
+  auto wanted = query(8, 8);
+  EXPECT_EQ(find_offers(busy, flat, wanted).offers[0].segments[0].window.start, kNow + hours{20});
+  wanted.max_segments = 3;
+  const auto best = find_offers(busy, flat, wanted).offers[0];
+  ASSERT_THAT(best.segments, SizeIs(2));
+  EXPECT_EQ(best.segments[0].window.end, kNow + hours{6});
+  EXPECT_EQ(best.segments[1].window.start, kNow + hours{20});
+  EXPECT_EQ(best.finish(), kNow + hours{22});
+  EXPECT_EQ(best.price.amount(), "128.00");
+  EXPECT_EQ(best.why, "ends first, 2 segments");
+}
+
+TEST(Offers, TooManyNodesAreSaidToBeTooMany) {
+  auto wanted = query(8, 1);
+  wanted.spares = 1;
+  const auto answer = find_offers(planner(), flat, wanted);
+  EXPECT_THAT(answer.offers, IsEmpty());
+  EXPECT_EQ(answer.reason, "9 nodes (8 and 1 spares) are wanted, 8 nodes qualify");
+  EXPECT_EQ(answer.remedy, "take fewer nodes");
+}
+
+TEST(Offers, ATimeThatIsTooLongNamesTheNearestThings) {
+  auto busy = planner();
+  busy.add_span({"n0", "n1"}, hours_from_now(6, 60));
+  const auto answer = find_offers(busy, flat, query(8, 12));
+  EXPECT_THAT(answer.offers, IsEmpty());
+  EXPECT_THAT(answer.reason, HasSubstr("8 nodes are free for 06:00:00 at most, from "));
+  EXPECT_THAT(answer.reason, HasSubstr("; 12:00:00 are wanted"));
+  EXPECT_THAT(answer.remedy, HasSubstr("6 nodes are free for the whole time from "));
+  EXPECT_THAT(answer.remedy, HasSubstr("all of it fits from "));
+}
+
+TEST(Offers, ADeadlineBeforeTheEndIsNamed) {
+  auto wanted = query(1, 3);
+  wanted.before = kNow + hours{2};
+  EXPECT_THAT(find_offers(planner(), flat, wanted).reason, HasSubstr("do not fit between"));
+  wanted.before = kNow - hours{2};
+  EXPECT_THAT(find_offers(planner(), flat, wanted).reason, HasSubstr("do not fit between"));
+}
+
+TEST(Offers, APriceThatNobodyOffersIsAnsweredWithTheCheapest) {
+  auto wanted = query(2, 1);
+  wanted.max_cents = 399;
+  const auto answer = find_offers(planner(), flat, wanted);
+  EXPECT_THAT(answer.offers, IsEmpty());
+  EXPECT_EQ(answer.reason, "the cheapest offer costs 4.00 EUR");
+  wanted.max_cents = 400;
+  EXPECT_THAT(find_offers(planner(), flat, wanted).offers, SizeIs(5));
+}
+
+}  // namespace
+}  // namespace stint::reservations

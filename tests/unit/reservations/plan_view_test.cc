@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/plan_view.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+namespace stint::reservations {
+namespace {
+
+using nlohmann::json;
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+using testing::HasSubstr;
+
+constexpr std::int64_t kMonday = 1'795'392'000;  // 2026-11-23T00:00:00Z
+
+class PlanViewTest : public testing::Test {
+ protected:
+  PlanViewTest() {
+    ::setenv("TZ", "UTC", 1);
+    ::tzset();
+  }
+};
+
+TEST_F(PlanViewTest, OffersAreATableWithTheCommandThatBooksOne) {
+  const json answer = {
+      {"offers",
+       {{{"id", "oabcde"},
+         {"segments",
+          {{{"start", kMonday}, {"end", kMonday + 3'600}, {"nodes", {"n1", "n2"}}, {"switches", 1}},
+           {{"start", kMonday + 7'200}, {"end", kMonday + 9'000}, {"nodes", {"n2", "n3"}}, {"switches", 2}}}},
+         {"price", {{"amount", "7.50"}, {"currency", "EUR"}, {"rate", "2.50"}}},
+         {"why", "ends first, 2 segments"}}}},
+      {"valid_until", kMonday + 900}};
+  EXPECT_EQ(offers_text(answer),
+            "OFFER   FROM                 UNTIL                LENGTH    NODES   SWITCHES  PRICE     WHY\n"
+            "oabcde  2026-11-23T00:00:00  2026-11-23T01:00:00  01:00:00  n[1-2]  1         7.50 EUR  ends first, 2 "
+            "segments\n"
+            "        2026-11-23T02:00:00  2026-11-23T02:30:00  00:30:00  n[2-3]  2                   \n"
+            "book one until 2026-11-23T00:15:00: stint plan create --name NAME --offer oabcde\n");
+}
+
+TEST_F(PlanViewTest, WithoutAnOfferTheReasonAndTheRemedyAreSaid) {
+  const json answer = {{"offers", json::array()}, {"reason", "8 nodes are free for 06:00:00"}, {"remedy", "wait"}};
+  EXPECT_EQ(offers_text(answer), "no offer: 8 nodes are free for 06:00:00\nwhat would work: wait\n");
+}
+
+TEST_F(PlanViewTest, AvailabilityHasALineADayAndTellsTheFewest) {
+  const json availability = {{"partition", "main"},
+                             {"nodes", 8},
+                             {"until", kMonday + 2 * 86'400},
+                             {"steps",
+                              {{{"from", kMonday + 3'600}, {"free", 8}},
+                               {{"from", kMonday + 3'600 + 60}, {"free", 0}},
+                               {{"from", kMonday + 7'200}, {"free", 4}},
+                               {{"from", kMonday + 86'400}, {"free", 8}}}}};
+  const auto text = availability_text(availability, sys_seconds{seconds{kMonday + 3'600}});
+  EXPECT_THAT(text, HasSubstr("partition main: 8 nodes"));
+  EXPECT_THAT(text, HasSubstr("Mon 11-23    __▄▄▄"));
+  EXPECT_THAT(text, HasSubstr("▄  0 to 4\n"));
+  EXPECT_THAT(text, HasSubstr("Tue 11-24  ████"));
+  EXPECT_THAT(text, HasSubstr("█  8\n"));
+}
+
+}  // namespace
+}  // namespace stint::reservations
