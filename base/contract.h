@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 namespace stint::contract {
 
@@ -32,6 +33,10 @@ inline constexpr char kConfigPath[] = "/etc/stint/stint.conf";
 
 // The plan table, beside Slurm's state (StateSaveLocation).
 inline constexpr char kPlanTableFile[] = "stint_plans.ini";
+
+// The line of a job's output with which stint-train says where its run is; 'stint run watch JOB' looks for
+// it.
+inline constexpr std::string_view kRunDirectoryLine = "stint-train: run directory ";
 
 // Exit codes of stint-train and stint-worker.
 inline constexpr int kExitFinished = 0;

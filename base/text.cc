@@ -153,15 +153,16 @@ std::optional<int> days_ahead(std::string_view word, const std::tm& today) {
   return std::nullopt;
 }
 
-// A date, a weekday, today or tomorrow, and a time of that day (none: its midnight). A weekday whose time is over
-// is next week's.
+// A date, a weekday, today or tomorrow, and a time of that day (none: its midnight). A weekday whose time is
+// over is next week's.
 std::optional<sys_seconds> calendar_time(std::string_view text, sys_seconds now) {
   const std::size_t mark = text.size() > 10 && text[10] == 'T' ? 10 : text.find(' ');
   std::string day(text.substr(0, mark));
   std::transform(day.begin(), day.end(), day.begin(), [](unsigned char c) { return std::tolower(c); });
   const auto at = [&](std::tm fields) -> std::optional<sys_seconds> {
     fields.tm_hour = fields.tm_min = fields.tm_sec = 0;
-    if (mark != std::string_view::npos && !read_clock(trim(text.substr(mark + 1)), fields)) return std::nullopt;
+    if (mark != std::string_view::npos && !read_clock(trim(text.substr(mark + 1)), fields))
+      return std::nullopt;
     return from_local(fields);
   };
   std::tm fields{};

@@ -16,8 +16,8 @@ namespace stint {
 // A bare number is minutes, as everywhere in Slurm. Refuses zero, negative and more than 10 years.
 std::chrono::seconds parse_duration(std::string_view text);
 
-// "now", "now+2h", "18:00" (today or tomorrow), "friday 18:00", "tomorrow 9:00", "2026-11-23T18:00[:00]"; a day
-// without a time is its midnight. Local time, relative to `now`.
+// "now", "now+2h", "18:00" (today or tomorrow), "friday 18:00", "tomorrow 9:00", "2026-11-23T18:00[:00]"; a
+// day without a time is its midnight. Local time, relative to `now`.
 std::chrono::sys_seconds parse_time(std::string_view text, std::chrono::sys_seconds now);
 
 // "1-06:00:00" / "06:30:00": Slurm's own form.

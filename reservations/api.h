@@ -2,7 +2,8 @@
 // What stintd answers, without HTTP: method, path, body and the caller's uid in, status and JSON out. Every
 // failure becomes {"error": "…"}. Safe from several threads.
 //
-//   POST   /v1/offers            {nodes | gpus, spares?, duration, after?, before?, segments?, min_segment?, partition?,
+//   POST   /v1/offers            {nodes | gpus, spares?, duration, after?, before?, segments?, min_segment?,
+//   partition?,
 //                                features?, gpus_per_node?, max_cents?, sort?, most?} -> {offers, …}
 //   POST   /v1/availability      {partition?, features?, gpus_per_node?, weeks?} -> {nodes, steps, …}
 //   POST   /v1/plans             {name, nodes, spares?, start?, duration, partition?, users?, quote?}

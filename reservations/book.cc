@@ -47,6 +47,31 @@ bool same(const Segment& segment, const ClusterReservation& reservation) {
          sorted(segment.nodes) == sorted(reservation.nodes);
 }
 
+// The same offer with its first segment from `start` on.
+Offer begun_at(Offer offer, sys_seconds start) {
+  auto& window = offer.segments.front().window;
+  window = {start, start + (window.end - window.start)};
+  return offer;
+}
+
+// What keeps the offer from being booked; empty: nothing.
+std::string obstacle(const Offer& offer, const Planner& planner) {
+  std::set<std::string> taken;
+  sys_seconds end{};
+  for (const auto& segment : offer.segments) {
+    if (segment.window.start < end) return "it is too late for its first segment";
+    end = segment.window.end;
+    const auto free = planner.available_during(segment.window);
+    const std::set<std::string> there(free.begin(), free.end());
+    for (const auto& node : segment.nodes) {
+      if (!there.contains(node)) taken.insert(node);
+    }
+  }
+  if (taken.empty()) return {};
+  return fmt::format("{} {} no longer free", format_host_list({taken.begin(), taken.end()}),
+                     taken.size() == 1 ? "is" : "are");
+}
+
 ClusterReservation to_reservation(const Plan& plan, const Segment& segment) {
   return {segment.reservation, segment.start, segment.end, segment.nodes, plan.users, plan.partition};
 }
@@ -121,43 +146,26 @@ void Book::plan_directly(Plan& plan, const PlanRequest& request) const {
 }
 
 void Book::plan_by_offer(Plan& plan, const std::string& id, std::uint32_t uid) {
-  auto shelved = desk_.find(id);
-  // What was offered from "now" on begins when it is booked.
-  auto& first = shelved.offer.segments.front().window;
-  const auto late = std::max(seconds{}, now() - first.start);
-  first = {first.start + late, first.end + late};
-  check_offer_is_free(shelved, id, uid);
+  const auto shelved = desk_.find(id);
+  const Planner planner = capacity_.planner(shelved.request.kind);
+  // Offers begin on whole minutes. One that begins in less than that, or should have begun, begins now.
+  Offer offer = shelved.offer;
+  const sys_seconds offered = offer.segments.front().window.start;
+  if (offered < now() + std::chrono::minutes{1}) offer = begun_at(offer, now());
+  if (offered > now() && !obstacle(offer, planner).empty()) offer = shelved.offer;
+  if (const auto why = obstacle(offer, planner); !why.empty()) {
+    throw OfferTaken(fmt::format("offer {}: {}; nothing is booked", id, why),
+                     desk_.search(shelved.request, uid));
+  }
   plan.nodes = static_cast<int>(shelved.request.query.nodes);
   plan.spares = static_cast<int>(shelved.request.query.spares);
   plan.partition = shelved.request.kind.partition;
-  plan.price = shelved.offer.price;
-  plan.switches = static_cast<int>(shelved.offer.switches());
-  for (const auto& offered : shelved.offer.segments) {
-    plan.segments.push_back({contract::reservation_name(plan.name, plan.segments.size()), offered.window.start,
-                             offered.window.end, offered.nodes});
+  plan.price = offer.price;
+  plan.switches = static_cast<int>(offer.switches());
+  for (const auto& segment : offer.segments) {
+    plan.segments.push_back({contract::reservation_name(plan.name, plan.segments.size()),
+                             segment.window.start, segment.window.end, segment.nodes});
   }
-}
-
-void Book::check_offer_is_free(const ShelvedOffer& shelved, const std::string& id, std::uint32_t uid) {
-  const Planner planner = capacity_.planner(shelved.request.kind);
-  std::set<std::string> taken;
-  sys_seconds before{};
-  bool overlap = false;
-  for (const auto& segment : shelved.offer.segments) {
-    const auto free = planner.available_during(segment.window);
-    const std::set<std::string> there(free.begin(), free.end());
-    for (const auto& node : segment.nodes) {
-      if (!there.contains(node)) taken.insert(node);
-    }
-    overlap = overlap || segment.window.start < before;
-    before = segment.window.end;
-  }
-  if (taken.empty() && !overlap) return;
-  const std::string why = taken.empty() ? std::string("it is too late for its first segment")
-                                        : fmt::format("{} {} no longer free",
-                                                      format_host_list({taken.begin(), taken.end()}),
-                                                      taken.size() == 1 ? "is" : "are");
-  throw OfferTaken(fmt::format("offer {}: {}; nothing is booked", id, why), desk_.search(shelved.request, uid));
 }
 
 void Book::check_name_is_free(const std::string& name) const {

@@ -29,7 +29,8 @@ namespace stint::reservations {
 // The nodes of an offer are not free any more; with what could be had instead.
 class OfferTaken : public Refusal {
  public:
-  OfferTaken(const std::string& text, SearchAnswer instead) : Refusal(409, text), instead_(std::move(instead)) {}
+  OfferTaken(const std::string& text, SearchAnswer instead)
+      : Refusal(409, text), instead_(std::move(instead)) {}
   const SearchAnswer& instead() const { return instead_; }
 
  private:
@@ -43,8 +44,8 @@ class Book {
 
   Book(Cluster& cluster, Ledger& ledger, Metrics& metrics, Settings settings, Now now, Wait wait);
 
-  // Books a plan for the caller, by an offer or directly. Throws Refusal with 400, 403, 409 or 410; ClusterError
-  // when Slurm is away.
+  // Books a plan for the caller, by an offer or directly. Throws Refusal with 400, 403, 409 or 410;
+  // ClusterError when Slurm is away.
   Plan create(const PlanRequest& request, std::uint32_t uid);
   // Ends a plan: its owner or an operator. Jobs in it refuse the end (409) unless `force` ends them first.
   Plan cancel(const std::string& name, std::uint32_t uid, bool force);
@@ -65,7 +66,6 @@ class Book {
   void set_window(Segment& segment, const PlanRequest& request) const;
   void plan_directly(Plan& plan, const PlanRequest& request) const;
   void plan_by_offer(Plan& plan, const std::string& id, std::uint32_t uid);
-  void check_offer_is_free(const ShelvedOffer& shelved, const std::string& id, std::uint32_t uid);
   void choose_nodes(Plan& plan) const;
   [[noreturn]] void refuse_for_space(const Plan& plan, const Planner& planner) const;
   void reserve(Plan& plan);

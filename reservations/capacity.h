@@ -27,12 +27,13 @@ class Capacity {
 
   Capacity(Cluster& cluster, const Ledger& ledger, Now now);
 
-  // Taken are: nodes by their own state, reservations of anybody, live plans (their reservation may still be on
-  // its way), and running jobs until their time limit. Throws ClusterError.
+  // Taken are: nodes by their own state, reservations of anybody, live plans (their reservation may still be
+  // on its way), and running jobs until their time limit. Throws ClusterError.
   Planner planner(const NodeKind& kind) const;
   // Of one node of this kind; 0 without any.
   int most_gpus(const NodeKind& kind) const;
-  // Jobs that wait for nodes of the partition outside any reservation: they may start before a plan is booked.
+  // Jobs that wait for nodes of the partition outside any reservation: they may start before a plan is
+  // booked.
   std::size_t waiting_jobs(const std::string& partition) const;
 
  private:

@@ -22,24 +22,26 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
 void Gate::check_booker(const std::string& subject, std::uint32_t uid) const {
   const bool by_name = policy_.book == Policy::Book::kUsers && contains(policy_.users, user_of_uid(uid));
   if (policy_.book == Policy::Book::kEveryone || by_name || cluster_.is_operator(uid)) return;
-  refuse(403, "{}: user {} may not book plans here; ask an operator ([policy] book)", subject, user_of_uid(uid));
+  refuse(403, "{}: user {} may not book plans here; ask an operator ([policy] book)", subject,
+         user_of_uid(uid));
 }
 
 void Gate::check_size(const std::string& subject, int nodes, std::chrono::seconds duration) const {
   if (policy_.max_nodes > 0 && nodes > policy_.max_nodes) {
-    refuse(403, "{}: wants {} nodes with its spares, at most {} are allowed ([policy] max_nodes)", subject, nodes,
-           policy_.max_nodes);
+    refuse(403, "{}: wants {} nodes with its spares, at most {} are allowed ([policy] max_nodes)", subject,
+           nodes, policy_.max_nodes);
   }
   if (policy_.max_duration > std::chrono::seconds{} && duration > policy_.max_duration) {
-    refuse(403, "{}: wants {}, at most {} are allowed ([policy] max_duration)", subject, format_duration(duration),
-           format_duration(policy_.max_duration));
+    refuse(403, "{}: wants {}, at most {} are allowed ([policy] max_duration)", subject,
+           format_duration(duration), format_duration(policy_.max_duration));
   }
 }
 
 void Gate::check_start(const std::string& subject, std::chrono::sys_seconds start,
                        std::chrono::sys_seconds now) const {
   if (start > now + policy_.max_lead) {
-    refuse(403, "{}: starts later than {} from now ([policy] max_lead)", subject, format_duration(policy_.max_lead));
+    refuse(403, "{}: starts later than {} from now ([policy] max_lead)", subject,
+           format_duration(policy_.max_lead));
   }
 }
 
@@ -58,7 +60,8 @@ std::string Gate::partition(const std::string& subject, const std::string& asked
   }
   const auto& allowed = policy_.allowed_partitions;
   if (!allowed.empty() && !contains(allowed, chosen)) {
-    refuse(403, "{}: partition {} is not for plans; use one of {}", subject, chosen, fmt::join(allowed, ", "));
+    refuse(403, "{}: partition {} is not for plans; use one of {}", subject, chosen,
+           fmt::join(allowed, ", "));
   }
   return chosen;
 }

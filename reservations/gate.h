@@ -19,7 +19,8 @@ class Gate {
   void check_booker(const std::string& subject, std::uint32_t uid) const;
   // `nodes` with spares.
   void check_size(const std::string& subject, int nodes, std::chrono::seconds duration) const;
-  void check_start(const std::string& subject, std::chrono::sys_seconds start, std::chrono::sys_seconds now) const;
+  void check_start(const std::string& subject, std::chrono::sys_seconds start,
+                   std::chrono::sys_seconds now) const;
   // The partition that was asked for, or Slurm's default one where none was.
   std::string partition(const std::string& subject, const std::string& asked) const;
 

@@ -36,7 +36,8 @@ std::optional<std::int64_t> JsonFields::whole_number(const std::string& field, c
   return number;
 }
 
-std::optional<std::int64_t> JsonFields::integer(const std::string& field, std::int64_t min, std::int64_t max) {
+std::optional<std::int64_t> JsonFields::integer(const std::string& field, std::int64_t min,
+                                                std::int64_t max) {
   return whole_number(field, field, min, max);
 }
 
@@ -67,7 +68,8 @@ std::optional<std::vector<std::string>> JsonFields::names(const std::string& fie
     fail("{}: {} must be a list of at most {} names", subject_, field, kMaxNames);
   std::vector<std::string> names;
   for (const auto& name : *value) {
-    if (!name.is_string() || name.get<std::string>().empty()) fail("{}: {} holds an empty name", subject_, field);
+    if (!name.is_string() || name.get<std::string>().empty())
+      fail("{}: {} holds an empty name", subject_, field);
     if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name.get<std::string>());
   }
   return names;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fields of a request's JSON object, checked one by one. Every Error begins with the subject ("plan demo") and
-// names the field. A field that is null counts as missing.
+// The fields of a request's JSON object, checked one by one. Every Error begins with the subject ("plan
+// demo") and names the field. A field that is null counts as missing.
 #pragma once
 
 #include <chrono>
@@ -33,8 +33,8 @@ class JsonFields {
 
  private:
   const nlohmann::json* find(const std::string& field);
-  std::optional<std::int64_t> whole_number(const std::string& field, const std::string& name, std::int64_t min,
-                                           std::int64_t max);
+  std::optional<std::int64_t> whole_number(const std::string& field, const std::string& name,
+                                           std::int64_t min, std::int64_t max);
 
   std::string subject_;
   const nlohmann::json& body_;

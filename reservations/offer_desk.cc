@@ -21,7 +21,7 @@ constexpr std::int64_t kMaxOffers = 50;
 constexpr std::int64_t kMaxGpus = 1'024;
 constexpr std::int64_t kLatest = 1LL << 40;
 constexpr seconds kMaxDuration = std::chrono::days{3650};
-constexpr seconds kOneSegmentAtLeast{3600};      // unless the whole is shorter
+constexpr seconds kOneSegmentAtLeast{3600};  // unless the whole is shorter
 constexpr seconds kValid = std::chrono::minutes{15};
 constexpr seconds kHorizon = std::chrono::weeks{8};  // where no --before is given
 constexpr std::size_t kShelf = 10'000;
@@ -58,7 +58,8 @@ OfferRequest OfferRequest::parse(const nlohmann::json& body) {
   if ((query.nodes == 0) == (request.gpus == 0)) fail("search: give either nodes or gpus");
   if (query.duration == seconds{}) fail("search: duration is missing");
   if (query.min_segment > query.duration) fail("search: min_segment is longer than the whole duration");
-  if (query.before != sys_seconds{} && query.before <= query.after) fail("search: before does not lie behind after");
+  if (query.before != sys_seconds{} && query.before <= query.after)
+    fail("search: before does not lie behind after");
   return request;
 }
 
@@ -117,16 +118,18 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   query.before = std::min(query.before, now() + settings_.policy.max_lead + query.duration);
 
   const auto tariff = [&](std::size_t nodes, Window window) {
-    return price_of(settings_.node_hour, settings_.currency, static_cast<int>(nodes), window.end - window.start);
+    return price_of(settings_.node_hour, settings_.currency, static_cast<int>(nodes),
+                    window.end - window.start);
   };
   auto found = find_offers(capacity_.planner(request.kind), tariff, query);
   SearchAnswer answer;
   answer.reason = std::move(found.reason);
   answer.remedy = std::move(found.remedy);
   answer.valid_until = now() + kValid;
-  if (const auto waiting = capacity_.waiting_jobs(request.kind.partition); waiting > 0 && !found.offers.empty()) {
-    answer.warning = fmt::format("{} jobs wait in partition {}; they may take nodes before these are booked", waiting,
-                                 request.kind.partition);
+  if (const auto waiting = capacity_.waiting_jobs(request.kind.partition);
+      waiting > 0 && !found.offers.empty()) {
+    answer.warning = fmt::format("{} jobs wait in partition {}; they may take nodes before these are booked",
+                                 waiting, request.kind.partition);
   }
   const std::lock_guard lock(mutex_);
   std::erase_if(shelf_, [&](const auto& entry) { return entry.second.until < now(); });
@@ -142,7 +145,8 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
 // As many of the largest nodes as hold the GPUs.
 void OfferDesk::count_nodes(OfferRequest& request) const {
   const int each = capacity_.most_gpus(request.kind);
-  if (each == 0) refuse(409, "search: no node of partition {} has GPUs; ask for --nodes", request.kind.partition);
+  if (each == 0)
+    refuse(409, "search: no node of partition {} has GPUs; ask for --nodes", request.kind.partition);
   request.kind.gpus = each;
   request.query.nodes = static_cast<std::size_t>((request.gpus + each - 1) / each);
 }
@@ -167,8 +171,9 @@ ShelvedOffer OfferDesk::find(const std::string& id) const {
   const std::lock_guard lock(mutex_);
   const auto found = shelf_.find(id);
   if (found == shelf_.end() || found->second.until < now()) {
-    refuse(410, "offer {}: there is none of that id, or it is older than {} minutes; search again with "
-                "'stint plan search'",
+    refuse(410,
+           "offer {}: there is none of that id, or it is older than {} minutes; search again with "
+           "'stint plan search'",
            id.substr(0, 40), kValid / std::chrono::minutes{1});
   }
   return found->second;

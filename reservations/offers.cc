@@ -59,12 +59,14 @@ class OfferSearch {
  private:
   sys_seconds time_of(Minute minute) const { return origin_ + minutes{minute}; }
 
-  // The first start of each run in which one block fits, then whole hours; thinned evenly where there are many.
+  // The first start of each run in which one block fits, then whole hours; thinned evenly where there are
+  // many.
   std::vector<Minute> interesting_starts() const {
     std::vector<Minute> starts;
     for (const auto& run : feasible_starts(reach_, length_)) {
       starts.push_back(run.begin);
-      const auto next_hour = std::chrono::floor<std::chrono::hours>(time_of(run.begin)) + std::chrono::hours{1};
+      const auto next_hour =
+          std::chrono::floor<std::chrono::hours>(time_of(run.begin)) + std::chrono::hours{1};
       for (auto hour = next_hour; hour < time_of(run.end); hour += std::chrono::hours{1})
         starts.push_back(static_cast<Minute>((hour - origin_) / minutes{1}));
     }
@@ -107,8 +109,10 @@ class OfferSearch {
   // Not worse than another one in anything, nor the same.
   bool useful(const Offer& offer) const {
     return std::none_of(found_.begin(), found_.end(), [&](const Offer& other) {
-      const auto mine = std::tuple(offer.finish(), offer.price.cents, offer.switches(), offer.segments.size());
-      const auto theirs = std::tuple(other.finish(), other.price.cents, other.switches(), other.segments.size());
+      const auto mine =
+          std::tuple(offer.finish(), offer.price.cents, offer.switches(), offer.segments.size());
+      const auto theirs =
+          std::tuple(other.finish(), other.price.cents, other.switches(), other.segments.size());
       return mine != theirs && other.finish() <= offer.finish() && other.price.cents <= offer.price.cents &&
              other.switches() <= offer.switches() && other.segments.size() <= offer.segments.size();
     });
@@ -116,7 +120,8 @@ class OfferSearch {
 
   // Those that are best in something first, in the order asked for; then later starts, in the same order.
   void rank() {
-    std::stable_sort(found_.begin(), found_.end(), [&](const Offer& a, const Offer& b) { return key(a) < key(b); });
+    std::stable_sort(found_.begin(), found_.end(),
+                     [&](const Offer& a, const Offer& b) { return key(a) < key(b); });
     std::vector<bool> best;
     for (const auto& offer : found_) best.push_back(useful(offer));
     explain(best);
@@ -167,15 +172,17 @@ class OfferSearch {
   }
 
   std::string nodes_text() const {
-    return query_.spares == 0 ? fmt::format("{} nodes", count_)
-                              : fmt::format("{} nodes ({} and {} spares)", count_, query_.nodes, query_.spares);
+    return query_.spares == 0
+               ? fmt::format("{} nodes", count_)
+               : fmt::format("{} nodes ({} and {} spares)", count_, query_.nodes, query_.spares);
   }
 
   // From the coarsest limit to the finest.
   void explain_no_time(OfferAnswer& answer) const {
     if (planner_.size() < count_) {
       answer.reason = fmt::format("{} are wanted, {} nodes qualify", nodes_text(), planner_.size());
-      answer.remedy = planner_.size() == 0 ? "ask for another partition or other features" : "take fewer nodes";
+      answer.remedy =
+          planner_.size() == 0 ? "ask for another partition or other features" : "take fewer nodes";
       return;
     }
     if (length_ > horizon_) {
@@ -188,10 +195,11 @@ class OfferSearch {
     const auto widest = search_.widest(length_);
     if (longest.length() > 0) {
       answer.reason = fmt::format("{} are free for {} at most, from {}; {} are wanted", nodes_text(),
-                                  format_duration(minutes{longest.length()}), format_time(time_of(longest.begin)),
-                                  format_duration(minutes{length_}));
+                                  format_duration(minutes{longest.length()}),
+                                  format_time(time_of(longest.begin)), format_duration(minutes{length_}));
     } else {
-      answer.reason = fmt::format("{} are never free at once before {}", nodes_text(), format_time(time_of(horizon_)));
+      answer.reason =
+          fmt::format("{} are never free at once before {}", nodes_text(), format_time(time_of(horizon_)));
     }
     std::vector<std::string> remedies;
     if (widest && widest->nodes > 0) {
@@ -201,7 +209,8 @@ class OfferSearch {
     const auto later = first_start_after_limit();
     if (later) remedies.push_back(fmt::format("all of it fits from {}", format_time(*later)));
     if (longest.length() > 0 && query_.max_segments == 1) remedies.emplace_back("--segments 4 may split it");
-    answer.remedy = remedies.empty() ? "take fewer nodes or less time" : fmt::format("{}", fmt::join(remedies, "; "));
+    answer.remedy =
+        remedies.empty() ? "take fewer nodes or less time" : fmt::format("{}", fmt::join(remedies, "; "));
   }
 
   // Without the caller's --before: twice as far, at least four weeks more.

@@ -55,8 +55,8 @@ struct OfferAnswer {
 // What `nodes` nodes cost in a window.
 using Tariff = std::function<Price(std::size_t nodes, Window window)>;
 
-// Deterministic. At most a few dozen starts are looked at closely: the first of each time in which a block fits,
-// and whole hours within it.
+// Deterministic. At most a few dozen starts are looked at closely: the first of each time in which a block
+// fits, and whole hours within it.
 OfferAnswer find_offers(const Planner& planner, const Tariff& tariff, const OfferQuery& query);
 
 }  // namespace stint::reservations

@@ -16,6 +16,7 @@
 #include "base/http.h"
 #include "base/text.h"
 #include "reservations/money.h"
+#include "reservations/plan.h"
 #include "reservations/plan_view.h"
 
 namespace stint::reservations {
@@ -65,7 +66,8 @@ json call(const Options& options, const std::string& method, const std::string& 
   if (reply.status < 400) return reply.body;
   const bool explained =
       reply.body.is_object() && reply.body.contains("error") && reply.body["error"].is_string();
-  if (reply.body.is_object() && reply.body.contains("instead")) std::cout << offers_text(reply.body["instead"]);
+  if (reply.body.is_object() && reply.body.contains("instead"))
+    std::cout << offers_text(reply.body["instead"]);
   if (explained) throw Error(reply.body["error"].get<std::string>());
   fail("stintd answers with status {}", reply.status);
 }
@@ -84,7 +86,8 @@ sys_seconds now() {
 
 // A value that cannot be read is named with its option.
 template <typename Parse>
-auto option_value(const std::string& subject, const char* option, const std::string& text, const Parse& parse) {
+auto option_value(const std::string& subject, const char* option, const std::string& text,
+                  const Parse& parse) {
   try {
     return parse(text).count();
   } catch (const Error& error) {
@@ -97,7 +100,8 @@ std::int64_t duration_option(const std::string& subject, const char* option, con
 }
 
 std::int64_t time_option(const std::string& subject, const char* option, const std::string& text) {
-  return option_value(subject, option, text, [](const std::string& value) { return parse_time(value, now()).time_since_epoch(); });
+  return option_value(subject, option, text,
+                      [](const std::string& value) { return parse_time(value, now()).time_since_epoch(); });
 }
 
 void add_kind(json& body, const Options& options) {
@@ -107,12 +111,16 @@ void add_kind(json& body, const Options& options) {
 
 json search_of(const Options& options) {
   if ((options.nodes > 0) == (options.gpus > 0)) fail("search: give either --nodes or --gpus");
-  json body{{"spares", options.spares}, {"segments", options.segments}, {"sort", options.sort}, {"most", options.most}};
+  json body{{"spares", options.spares},
+            {"segments", options.segments},
+            {"sort", options.sort},
+            {"most", options.most}};
   if (options.nodes > 0) body["nodes"] = options.nodes;
   if (options.gpus > 0) body["gpus"] = options.gpus;
   add_kind(body, options);
   body["duration"] = duration_option("search", "duration", options.duration);
-  if (!options.min_segment.empty()) body["min_segment"] = duration_option("search", "min-segment", options.min_segment);
+  if (!options.min_segment.empty())
+    body["min_segment"] = duration_option("search", "min-segment", options.min_segment);
   if (options.after != "now") body["after"] = time_option("search", "after", options.after);
   if (!options.before.empty()) body["before"] = time_option("search", "before", options.before);
   if (!options.max_price.empty()) {
@@ -149,7 +157,8 @@ json request_of(const Options& options) {
     return body;
   }
   if (options.nodes == 0 || options.duration.empty())
-    fail("plan {}: give --nodes and --duration, or an --offer that 'stint plan search' has found", options.name);
+    fail("plan {}: give --nodes and --duration, or an --offer that 'stint plan search' has found",
+         options.name);
   const std::string subject = "plan " + options.name;
   body["nodes"] = options.nodes;
   body["spares"] = options.spares;
@@ -205,12 +214,13 @@ void add_capacity(CLI::App& command, const std::shared_ptr<Options>& options) {
 
 void add_node_kind(CLI::App& command, const std::shared_ptr<Options>& options) {
   command.add_option("--partition", options->partition, "default: Slurm's default partition");
-  command.add_option("--features", options->features, "node features, all of which are needed")->delimiter(',');
+  command.add_option("--features", options->features, "node features, all of which are needed")
+      ->delimiter(',');
 }
 
 void add_search(CLI::App& group, const std::shared_ptr<Options>& options) {
-  auto& command = add_subcommand(group, options, "search", "Find offers: when so many nodes are free, for what price",
-                                 search);
+  auto& command = add_subcommand(group, options, "search",
+                                 "Find offers: when so many nodes are free, for what price", search);
   add_capacity(command, options);
   command.get_option("--duration")->required();
   command.add_option("--gpus", options->gpus, "GPUs instead of nodes: as many nodes as hold them")
@@ -231,8 +241,11 @@ void add_search(CLI::App& group, const std::shared_ptr<Options>& options) {
 }
 
 void add_availability(CLI::App& group, const std::shared_ptr<Options>& options) {
-  auto& command = add_subcommand(group, options, "availability", "Draw how many nodes are free when", availability);
-  command.add_option("--weeks", options->weeks, "how far to look")->check(CLI::Range(1, 52))->capture_default_str();
+  auto& command =
+      add_subcommand(group, options, "availability", "Draw how many nodes are free when", availability);
+  command.add_option("--weeks", options->weeks, "how far to look")
+      ->check(CLI::Range(1, 52))
+      ->capture_default_str();
   add_node_kind(command, options);
 }
 

@@ -134,7 +134,8 @@ std::string plan_text(const json& plan) {
   const auto& price = plan.at("price");
   const auto& segments = plan.at("segments");
   std::string text = line("plan", plan.at("name"));
-  const std::string reason = plan.contains("reason") ? ": " + plan["reason"].get<std::string>() : std::string{};
+  const std::string reason =
+      plan.contains("reason") ? ": " + plan["reason"].get<std::string>() : std::string{};
   text += line("state", plan.at("state").get<std::string>() + reason);
   text += line("owner", plan.at("owner"));
   text += line("users", joined(plan.at("users")));
@@ -144,7 +145,8 @@ std::string plan_text(const json& plan) {
   for (std::size_t k = 0; k < segments.size(); ++k) {
     const auto& segment = segments[k];
     if (segments.size() > 1)
-      text += line(fmt::format("segment {}", k), fmt::format("of {}, {}", segments.size(), length_text(segment)));
+      text +=
+          line(fmt::format("segment {}", k), fmt::format("of {}, {}", segments.size(), length_text(segment)));
     text += line("nodes", host_list(segment.at("nodes")));
     if (!segment.at("lost").empty()) text += line("lost", joined(segment.at("lost")));
     text += line("from", time_text(segment.at("start")));
@@ -160,9 +162,10 @@ std::string plans_text(const json& plans) {
   Rows rows{{"NAME", "STATE", "OWNER", "PARTITION", "NODES", "FROM", "UNTIL", "SEGMENTS", "PRICE"}};
   for (const auto& plan : plans) {
     const auto& segments = plan.at("segments");
-    rows.push_back({plan.at("name"), plan.at("state"), plan.at("owner"), plan.at("partition"), capacity_text(plan),
-                    time_text(segments.front().at("start")), time_text(segments.back().at("end")),
-                    std::to_string(segments.size()), price_text(plan.at("price"))});
+    rows.push_back({plan.at("name"), plan.at("state"), plan.at("owner"), plan.at("partition"),
+                    capacity_text(plan), time_text(segments.front().at("start")),
+                    time_text(segments.back().at("end")), std::to_string(segments.size()),
+                    price_text(plan.at("price"))});
   }
   return table(rows);
 }
@@ -181,7 +184,8 @@ std::string offers_text(const json& answer) {
       if (nodes.size() > kLongestNodes) nodes = nodes.substr(0, kLongestNodes - 3) + "...";
       rows.push_back({first ? offer.at("id").get<std::string>() : "", time_text(segment.at("start")),
                       time_text(segment.at("end")), length_text(segment), nodes,
-                      std::to_string(segment.at("switches").get<int>()), first ? price_text(offer.at("price")) : "",
+                      std::to_string(segment.at("switches").get<int>()),
+                      first ? price_text(offer.at("price")) : "",
                       first ? offer.at("why").get<std::string>() : ""});
       first = false;
     }
@@ -196,9 +200,10 @@ std::string offers_text(const json& answer) {
 std::string availability_text(const json& availability, sys_seconds now) {
   const auto nodes = availability.at("nodes").get<std::size_t>();
   const FreeSteps steps(availability);
-  std::string text = fmt::format("partition {}: {} nodes; each column is half an hour, its height the nodes that are "
-                                 "free through it (_ none, █ all)\n\n",
-                                 availability.at("partition").get<std::string>(), nodes);
+  std::string text = fmt::format(
+      "partition {}: {} nodes; each column is half an hour, its height the nodes that are "
+      "free through it (_ none, █ all)\n\n",
+      availability.at("partition").get<std::string>(), nodes);
   if (steps.empty()) return text;
   text += "           0     3     6     9     12    15    18    21      free, fewest to most\n";
   for (auto midnight = midnight_before(now); midnight < steps.until();) {

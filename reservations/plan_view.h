@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// stintd's answers as text for people. Pure: JSON as api.h describes it in, text with line ends out; times are
-// local.
+// stintd's answers as text for people. Pure: JSON as api.h describes it in, text with line ends out; times
+// are local.
 #pragma once
 
 #include <chrono>

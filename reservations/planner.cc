@@ -163,7 +163,8 @@ std::optional<std::string> Planner::nearest(const std::string& node, Window wind
   for (const std::size_t candidate : free_nodes(window)) {
     if (nodes_[candidate].name == node) continue;
     const auto& path = nodes_[candidate].path;
-    const auto common = std::mismatch(home.begin(), home.end(), path.begin(), path.end()).first - home.begin();
+    const auto common =
+        std::mismatch(home.begin(), home.end(), path.begin(), path.end()).first - home.begin();
     if (best && common <= best_common) continue;
     best = candidate;
     best_common = common;

@@ -43,8 +43,8 @@ class Planner {
   // Names of the nodes that no span touches in the window, in the order given to the constructor.
   std::vector<std::string> available_during(Window window) const;
 
-  // The maximal free times of all nodes as whole minutes from `origin` on: what is free for a part of a minute
-  // is not.
+  // The maximal free times of all nodes as whole minutes from `origin` on: what is free for a part of a
+  // minute is not.
   std::vector<MinuteSpan> free_times(std::chrono::sys_seconds origin, Minute horizon) const;
 
   // `count` of the free nodes on as few leaf switches as possible; among equals the lowest switch that holds

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -35,6 +36,7 @@ constexpr seconds kLineInterval{5};
 constexpr seconds kJobInterval{5};  // between two questions to Slurm whether the job is still there
 constexpr seconds kSlurmTimeout{15};
 constexpr seconds kDirectoryWait{60};  // of a job that runs
+constexpr int kFirstLines = 1'000;
 
 struct Options {
   std::string run;
@@ -73,12 +75,23 @@ std::vector<std::string> matches(const std::string& pattern) {
   return paths;
 }
 
-// The default pattern of run.directory, "stint-runs/%n-%j", under the job's working directory; empty: not
-// there yet.
+// What stint-train says of it at the beginning of the job's output; empty: nothing yet.
+std::string directory_in_output(const std::string& path) {
+  std::ifstream output(path);
+  std::string line;
+  for (int lines = 0; lines < kFirstLines && std::getline(output, line); ++lines) {
+    if (line.starts_with(contract::kRunDirectoryLine)) return line.substr(contract::kRunDirectoryLine.size());
+  }
+  return {};
+}
+
+// By the default pattern of run.directory, "stint-runs/%n-%j" under the job's working directory, else as the
+// job's output tells; empty: not there yet.
 std::string directory_of_job(const std::string& job) {
-  const fs::path work = field_of(show_job(job), "WorkDir");
-  const auto paths = matches((work / "stint-runs" / ("*-" + job)).string());
-  return paths.empty() ? std::string() : paths.front();
+  const std::string shown = show_job(job);
+  const auto paths = matches((fs::path(field_of(shown, "WorkDir")) / "stint-runs" / ("*-" + job)).string());
+  if (!paths.empty()) return paths.front();
+  return directory_in_output(field_of(shown, "StdOut"));
 }
 
 // What the user named instead of a job. A run has its recipe from its first moment on.
@@ -159,8 +172,11 @@ RunDirectory wait_for_directory(const Options& options, const Deadline& deadline
     const std::string state = job_state(options.run);
     if (state != "RUNNING") running_since = Clock::now();
     if (!may_go_on(state) || Clock::now() - running_since > kDirectoryWait) {
-      fail("job {}: is {} and has no run directory in its working directory's stint-runs; name the directory",
-           options.run, state);
+      fail(
+          "job {}: is {} and neither its output nor its working directory's stint-runs tells of a run; name "
+          "the "
+          "run directory",
+          options.run, state);
     }
     if (!said) screen.line(fmt::format("waits for the run directory of job {} ({})", options.run, state));
     if (deadline.over()) fail("job {}: no run directory within {}", options.run, options.timeout);
@@ -223,7 +239,11 @@ class Watcher {
 
 RunDirectory directory_of_known_job(const std::string& job) {
   const std::string directory = directory_of_job(job);
-  if (directory.empty()) fail("job {}: has no run directory under its working directory; name it", job);
+  if (directory.empty())
+    fail(
+        "job {}: neither its output nor its working directory's stint-runs tells of a run; name the run "
+        "directory",
+        job);
   return {fs::absolute(directory)};
 }
 

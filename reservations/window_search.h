@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// When are enough nodes free at once? Pure, on a grid of minutes counted from an origin that the caller keeps.
-// A block is one contiguous time on one fixed set of nodes, so what counts is not how many nodes are free at
-// each minute, but how many stay free through the whole block.
+// When are enough nodes free at once? Pure, on a grid of minutes counted from an origin that the caller
+// keeps. A block is one contiguous time on one fixed set of nodes, so what counts is not how many nodes are
+// free at each minute, but how many stay free through the whole block.
 //
 // Cost: linear in intervals and minutes, times the number of blocks where several are allowed.
 #pragma once
@@ -58,9 +58,10 @@ MinuteSpan longest_block(const std::vector<Minute>& reach);
 // Starts at which one block of this length fits, as maximal runs [first start, last start + 1).
 std::vector<MinuteSpan> feasible_starts(const std::vector<Minute>& reach, Minute length);
 
-// Schedules of exactly 1, 2, … max_blocks blocks, none shorter than `min_block`, in order of time, that together
-// last `length`; each ends as early as any schedule of so many blocks can. Those that end no earlier than one of
-// fewer blocks are left out. A block may follow another without a gap, on other nodes. `min_block` > 0.
+// Schedules of exactly 1, 2, … max_blocks blocks, none shorter than `min_block`, in order of time, that
+// together last `length`; each ends as early as any schedule of so many blocks can. Those that end no earlier
+// than one of fewer blocks are left out. A block may follow another without a gap, on other nodes.
+// `min_block` > 0.
 std::vector<std::vector<MinuteSpan>> earliest_schedules(const std::vector<Minute>& reach, Minute length,
                                                         std::size_t max_blocks, Minute min_block);
 

@@ -39,20 +39,23 @@ class Generator {
  public:
   explicit Generator(unsigned seed) : random_(seed) {}
 
-  // Half-busy for the first days, less and less later: runs of neighbouring nodes, as schedulers hand them out.
+  // Half-busy for the first days, less and less later: runs of neighbouring nodes, as schedulers hand them
+  // out.
   Load load(int nodes, int reservations, int jobs) {
     Load load;
     for (int i = 0; i < nodes; ++i) {
       const int leaf = i / kNodesOfLeaf;
       load.nodes.push_back(
-          {name(i), {"core", "spine" + std::to_string(leaf / kLeavesOfSpine), "leaf" + std::to_string(leaf)}});
+          {name(i),
+           {"core", "spine" + std::to_string(leaf / kLeavesOfSpine), "leaf" + std::to_string(leaf)}});
     }
     for (int r = 0; r < reservations; ++r) {
       const auto start = kNow + minutes{below(8 * 7 * 24 * 60)};
       load.spans.push_back({neighbours(nodes, 1 + below(32)), {start, start + hours{1 + below(48)}}});
     }
     for (int j = 0; j < jobs; ++j) {
-      load.spans.push_back({neighbours(nodes, 1 + below(4)), {kNow - hours{1}, kNow + minutes{1 + below(4 * 24 * 60)}}});
+      load.spans.push_back(
+          {neighbours(nodes, 1 + below(4)), {kNow - hours{1}, kNow + minutes{1 + below(4 * 24 * 60)}}});
     }
     return load;
   }
@@ -83,7 +86,8 @@ double median_ms(Work work) {
   for (int round = 0; round < kRounds; ++round) {
     const auto begin = std::chrono::steady_clock::now();
     work();
-    times.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
+    times.push_back(
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
   }
   std::nth_element(times.begin(), times.begin() + kRounds / 2, times.end());
   return times[kRounds / 2];
@@ -110,8 +114,10 @@ void measure(unsigned seed, int nodes) {
   query.min_segment = hours{4};
   std::size_t offers = 0;
   const double search_ms = median_ms([&] { offers = find_offers(planner, tariff, query).offers.size(); });
-  std::printf("{\"nodes\":%d,\"reservations\":%d,\"jobs\":%d,\"busy_spans\":%zu,\"load_ms\":%.3f,\"search_ms\":%.3f,\"offers\":%zu}\n",
-              nodes, reservations, jobs, busy, load_ms, search_ms, offers);
+  std::printf(
+      "{\"nodes\":%d,\"reservations\":%d,\"jobs\":%d,\"busy_spans\":%zu,\"load_ms\":%.3f,\"search_ms\":%.3f,"
+      "\"offers\":%zu}\n",
+      nodes, reservations, jobs, busy, load_ms, search_ms, offers);
 }
 
 }  // namespace

@@ -58,7 +58,8 @@ reservation() { scontrol --oneliner show reservation "$1" 2>/dev/null; }
   [[ $output == *"4 nodes are free for 0"*"03:00:00 are wanted"* ]]
   id=$(offers --nodes 4 --duration 3h --before now+14h --segments 2 | head -n1)
   stint plan create --name split --offer "$id"
-  [[ $(reservation split.0) == *"EndTime=$start"* ]]
+  ends=$(date -d "$(reservation split.0 | grep -oP '(?<=EndTime=)\S+')" +%s)
+  ((ends <= $(date -d "$start" +%s) && ends > $(date -d "$start" +%s) - 60))
   [[ -n $(reservation split.1) ]]
   [[ $(stint plan show split) == *"segment 1"* ]]
   job=$(submit --training-plan=split -N1 --wrap true)

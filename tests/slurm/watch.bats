@@ -28,6 +28,17 @@ SCRIPT
   [[ $output == *"waits for the run directory of job $job (RUNNING)"*"finished at step 2"* ]]
 }
 
+@test "a run directory that the recipe names elsewhere is found in the job's output" {
+  cd "$STINT_LAB/work"
+  mkdir elsewhere
+  echo '{"t": 1, "event": "finish", "step": 7, "loss": 1.5, "seconds": 2}' >elsewhere/log.jsonl
+  job=$(submit --wrap "echo 'stint-train: run directory $PWD/elsewhere'; sleep 60")
+  wait_until 10 job_is "$job" RUNNING
+  run -0 timeout 30 stint run watch "$job"
+  [[ $output == *"finished at step 7"* ]]
+  scancel "$job"
+}
+
 @test "what holds no run is refused, not waited for" {
   for verb in watch report; do
     run -1 timeout 30 stint run $verb "$STINT_LAB/work"
@@ -40,5 +51,5 @@ SCRIPT
   job=$(submit --wrap true)
   wait_until 10 job_is "$job" COMPLETED
   run -1 timeout 30 stint run watch "$job"
-  [[ $output == "stint: job $job: is COMPLETED and has no run directory"* ]]
+  [[ $output == "stint: job $job: is COMPLETED and neither its output nor "* ]]
 }

@@ -226,7 +226,8 @@ int supervise(const RunRequest& request, const AttemptCommands& commands, const 
     say("the run is finished already");
     return finish(request);
   }
-  say(fmt::format("run directory {}", request.run.root.string()));
+  std::puts(fmt::format("{}{}", contract::kRunDirectoryLine, request.run.root.string()).c_str());
+  std::fflush(stdout);
   StepRunner runner;
   const RunLog log = read_log(request.run);
   RestartPolicy policy(request.recipe.resilience.max_restarts, newest_checkpoint(log),

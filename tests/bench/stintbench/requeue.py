@@ -20,12 +20,15 @@ START_SECONDS = 90.0
 LIGHT_SECONDS = 60.0     # for a light job to run again; far above what it takes, so that "lost" means lost
 
 
+SLURM = ("--nodes", "6", "--stock", "--slurm", "SlurmdTimeout=10")  # of both
+
+
 def ours_lab() -> Lab:
-    return Lab("--nodes", "6")
+    return Lab(*SLURM)
 
 
 def peer_lab() -> Lab:
-    return Lab("--nodes", "6", "--plain", "--stock", "--slurm", "SlurmdTimeout=10")
+    return Lab(*SLURM, "--plain")
 
 
 def submit_ours(lab: Lab) -> Job:

@@ -120,8 +120,9 @@ TEST(Step, TakesTheHighestExitCode) {
 
 TEST(Step, OneBadExitEndsTheOthers) {
   StepRunner runner;
-  EXPECT_EQ(runner.run({{{"sh", "-c", "trap '' TERM; exec sleep 600"}, {}}, {{"sh", "-c", "exit 3"}, {}}}),
-            128 + 9);
+  EXPECT_EQ(runner.run({{{"sh", "-c", "trap '' TERM; exec sleep 600"}, {}},
+                        {{"sh", "-c", "sleep 0.5; exit 3"}, {}}}),
+            128 + 9);  // the first one has set its trap by then
 }
 
 TEST(Step, VariablesReachTheChild) {

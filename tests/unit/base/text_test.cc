@@ -97,9 +97,9 @@ TEST(Time, ReadsDaysByTheirNames) {
 TEST(Time, RefusesWhatTheCalendarOrTheClockChangeDoesNotKnow) {
   const Zone zone(kBerlin);
   const sys_seconds now(seconds(1795444444));
-  for (const char* text :
-       {"", "2026-02-29T00:00", "2026-13-01T00:00", "2026-11-31T10:00", "24:00", "12:60", "noon", "now+",
-        "now+0", "now-1h", "friday 25:00", "fritag", "tomorrow+1h", "2026-11-23T", "26-11-23T10:00", "2027-03-28T02:30", "1:2:3:4"}) {
+  for (const char* text : {"", "2026-02-29T00:00", "2026-13-01T00:00", "2026-11-31T10:00", "24:00", "12:60",
+                           "noon", "now+", "now+0", "now-1h", "friday 25:00", "fritag", "tomorrow+1h",
+                           "2026-11-23T", "26-11-23T10:00", "2027-03-28T02:30", "1:2:3:4"}) {
     EXPECT_NE(error_of([&] { parse_time(text, now); }), "no error") << text;
   }
 }

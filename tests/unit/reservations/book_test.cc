@@ -321,13 +321,14 @@ TEST_F(BookTest, WithoutAFreeNodeThePlanKeepsAndShowsItsLoss) {
   EXPECT_THAT(book_->lost_nodes(), ElementsAre("node2"));
 }
 
-// Half of the nodes are free for an hour, then none, then all: two segments are the fastest way to 90 minutes.
+// Half of the nodes are free for an hour, then none, then all: two segments are the fastest way to 90
+// minutes.
 class OfferedBookTest : public BookTest {
  protected:
   OfferedBookTest() {
     cluster_.now = 999'960;  // a full minute
-    cluster_.reservations_["maintenance"] = {"maintenance", now() + seconds{3'600}, now() + seconds{36'000},
-                                             all_nodes(), {"root"}, "main"};
+    cluster_.reservations_["maintenance"] = {
+        "maintenance", now() + seconds{3'600}, now() + seconds{36'000}, all_nodes(), {"root"}, "main"};
     wanted_.query.nodes = 3;
     wanted_.query.spares = 1;
     wanted_.query.duration = seconds{5'400};
@@ -408,6 +409,17 @@ TEST_F(OfferedBookTest, AnOfferFromNowOnBeginsWhenItIsBooked) {
   EXPECT_EQ(plan.segments[0].end, now() + seconds{1'800});
 }
 
+TEST_F(OfferedBookTest, AnOfferOfTheNextMinuteBeginsAtOnceWhereItsNodesAreFree) {
+  cluster_.now += 20;
+  wanted_.query.duration = seconds{1'800};
+  cluster_.add_job(5, all_nodes(), "", "").end = now() + seconds{10};
+  const auto id = offer();
+  EXPECT_EQ(book_->create(by_offer(id), kRoot).segments[0].start, now() + seconds{40});  // the full minute
+  book_->cancel("split", kRoot, false);
+  cluster_.jobs_.clear();
+  EXPECT_EQ(book_->create(by_offer(id), kRoot).segments[0].start, now());
+}
+
 TEST_F(OfferedBookTest, WhenSlurmRefusesASegmentNoneIsLeft) {
   const auto id = offer();
   int made = 0;
@@ -440,7 +452,8 @@ TEST_F(OfferedBookTest, GpusAreCountedInNodes) {
   const auto answer = book_->offers().search(wanted_, kRoot);
   EXPECT_THAT(answer.offers.at(0).second.segments[0].nodes, ElementsAre("node1", "node2", "node3"));
   wanted_.gpus = 40;
-  EXPECT_THAT(book_->offers().search(wanted_, kRoot).reason, HasSubstr("5 nodes are wanted, 4 nodes qualify"));
+  EXPECT_THAT(book_->offers().search(wanted_, kRoot).reason,
+              HasSubstr("5 nodes are wanted, 4 nodes qualify"));
 }
 
 TEST_F(OfferedBookTest, FeaturesAndWaitingJobsCount) {

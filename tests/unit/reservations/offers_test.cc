@@ -82,7 +82,8 @@ TEST(Offers, FewerSwitchesMayBeWorthAWait) {
 TEST(Offers, CheapHoursAreFoundAndRankedFirstByPrice) {
   const Tariff night = [](std::size_t nodes, Window window) {
     const bool cheap = window.start >= kNow + hours{20};
-    return price_of(Rate::parse(cheap ? "1" : "2"), "EUR", static_cast<int>(nodes), window.end - window.start);
+    return price_of(Rate::parse(cheap ? "1" : "2"), "EUR", static_cast<int>(nodes),
+                    window.end - window.start);
   };
   auto wanted = query(2, 1);
   wanted.order = OfferOrder::kPrice;

@@ -36,16 +36,18 @@ TEST_F(PlanViewTest, OffersAreATableWithTheCommandThatBooksOne) {
          {"price", {{"amount", "7.50"}, {"currency", "EUR"}, {"rate", "2.50"}}},
          {"why", "ends first, 2 segments"}}}},
       {"valid_until", kMonday + 900}};
-  EXPECT_EQ(offers_text(answer),
-            "OFFER   FROM                 UNTIL                LENGTH    NODES   SWITCHES  PRICE     WHY\n"
-            "oabcde  2026-11-23T00:00:00  2026-11-23T01:00:00  01:00:00  n[1-2]  1         7.50 EUR  ends first, 2 "
-            "segments\n"
-            "        2026-11-23T02:00:00  2026-11-23T02:30:00  00:30:00  n[2-3]  2                   \n"
-            "book one until 2026-11-23T00:15:00: stint plan create --name NAME --offer oabcde\n");
+  EXPECT_EQ(
+      offers_text(answer),
+      "OFFER   FROM                 UNTIL                LENGTH    NODES   SWITCHES  PRICE     WHY\n"
+      "oabcde  2026-11-23T00:00:00  2026-11-23T01:00:00  01:00:00  n[1-2]  1         7.50 EUR  ends first, 2 "
+      "segments\n"
+      "        2026-11-23T02:00:00  2026-11-23T02:30:00  00:30:00  n[2-3]  2                   \n"
+      "book one until 2026-11-23T00:15:00: stint plan create --name NAME --offer oabcde\n");
 }
 
 TEST_F(PlanViewTest, WithoutAnOfferTheReasonAndTheRemedyAreSaid) {
-  const json answer = {{"offers", json::array()}, {"reason", "8 nodes are free for 06:00:00"}, {"remedy", "wait"}};
+  const json answer = {
+      {"offers", json::array()}, {"reason", "8 nodes are free for 06:00:00"}, {"remedy", "wait"}};
   EXPECT_EQ(offers_text(answer), "no offer: 8 nodes are free for 06:00:00\nwhat would work: wait\n");
 }
 

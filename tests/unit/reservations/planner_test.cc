@@ -53,8 +53,7 @@ TEST(Planner, FreeTimesAreWholeMinutesBetweenTheSpans) {
   planner.add_span({"n0"}, window(1'300, 1'360));
   planner.add_span({"n0"}, window(0, 1'001));
   planner.add_span({"n1"}, window(400, 1'000));
-  EXPECT_THAT(planner.free_times(at(1'000), 10),
-              ElementsAre(MinuteSpan{6, 10}, MinuteSpan{0, 10}));
+  EXPECT_THAT(planner.free_times(at(1'000), 10), ElementsAre(MinuteSpan{6, 10}, MinuteSpan{0, 10}));
 }
 
 TEST(Planner, OneLeafSwitchIsTakenWhereOneIsEnough) {

@@ -123,7 +123,8 @@ TEST_F(AgainstBruteForce, ReachCountsAndWidestAgree) {
     const Minute length = 1 + below(model.horizon);
     const auto widest = search.widest(length);
     std::size_t most = 0;
-    for (Minute s = 0; s + length <= model.horizon; ++s) most = std::max(most, model.free_through(s, s + length));
+    for (Minute s = 0; s + length <= model.horizon; ++s)
+      most = std::max(most, model.free_through(s, s + length));
     ASSERT_TRUE(widest.has_value());
     ASSERT_EQ(widest->nodes, most);
     ASSERT_EQ(model.free_through(widest->begin, widest->begin + length), most);
@@ -147,7 +148,8 @@ TEST_F(AgainstBruteForce, SchedulesAreValidAndNoneEndsEarlier) {
       while (end < earliest && !model.possible(nodes, 0, end, length, blocks, min_block)) ++end;
       if (end >= earliest) continue;
       earliest = end;
-      ASSERT_LT(next, schedules.size()) << "round " << round << ": " << blocks << " blocks can end at " << end;
+      ASSERT_LT(next, schedules.size())
+          << "round " << round << ": " << blocks << " blocks can end at " << end;
       const auto& schedule = schedules[next++];
       ASSERT_EQ(schedule.size(), blocks);
       ASSERT_EQ(schedule.back().end, end);
