@@ -314,8 +314,8 @@ std::string ini_value_problem(std::string_view value) {
   return {};
 }
 
-IniFile IniFile::parse(std::string_view text, std::string name) {
-  if (text.size() > kMaxBytes) fail("{}: larger than {} bytes", name, kMaxBytes);
+IniFile IniFile::parse(std::string_view text, std::string name, std::size_t max_bytes) {
+  if (text.size() > max_bytes) fail("{}: larger than {} bytes", name, max_bytes);
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   IniFile file;
   file.name_ = std::move(name);

@@ -21,14 +21,14 @@ struct IniEntry {
 
 class IniFile {
  public:
-  static constexpr std::size_t kMaxBytes = 1 << 20;
+  static constexpr std::size_t kMaxBytes = 1 << 20;  // of what people write
 
   // Parses text; `name` stands before the line number in messages ("llama.ini:14: …").
   // Throws Error on: a NUL or other control byte, invalid UTF-8, a line that is no section, key = value,
   // comment (';' or '#' at the start of a line; " ;" or " # " behind a value is refused, not cut off) or
   // blank, a key outside any section, a key given twice in a section, a line inih would cut. Indented
   // continuation lines are refused, not joined.
-  static IniFile parse(std::string_view text, std::string name);
+  static IniFile parse(std::string_view text, std::string name, std::size_t max_bytes = kMaxBytes);
 
   // Reads and parses a file of at most kMaxBytes. Throws Error that names the path and the cause
   // (missing, a directory, not readable, too large).

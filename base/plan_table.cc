@@ -183,7 +183,7 @@ const SegmentRow* PlanRow::segment_at(sys_seconds now) const {
 }
 
 PlanTable PlanTable::parse(std::string_view text, std::string name) {
-  const IniFile file = IniFile::parse(text, std::move(name));
+  const IniFile file = IniFile::parse(text, std::move(name), kMaxBytes);
   PlanTable table;
   for (const std::string& section : file.sections()) {
     try {

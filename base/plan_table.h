@@ -50,6 +50,8 @@ struct PlanRow {
 
 class PlanTable {
  public:
+  static constexpr std::size_t kMaxBytes = 32 << 20;  // some 50,000 plans
+
   static PlanTable parse(std::string_view text, std::string name);  // throws Error with file:line
   std::string format() const;  // throws Error on a value that could not be read back
 

@@ -27,6 +27,20 @@ std::string path_of(const httplib::Request& request) {
   return request.target.empty() ? request.path : request.target;
 }
 
+// Why httplib refused a request by itself.
+std::string refusal_text(int status) {
+  switch (status) {
+    case 404:
+      return "stintd knows no such method and path";
+    case 413:
+      return fmt::format("the request's body is larger than {} bytes", kMaxBody);
+    case 414:
+      return "the request's path is too long";
+    default:
+      return fmt::format("stintd refuses the request (status {})", status);
+  }
+}
+
 }  // namespace
 
 struct Server::Impl {
@@ -89,8 +103,7 @@ struct Server::Impl {
     // What httplib refuses by itself (a body too large, an unknown path) is answered in the same form.
     http.set_error_handler([this](const httplib::Request& request, httplib::Response& response) {
       if (!response.body.empty()) return;
-      const nlohmann::json body{
-          {"error", fmt::format("stintd refuses the request (status {})", response.status)}};
+      const nlohmann::json body{{"error", refusal_text(response.status)}};
       response.set_content(body.dump(), kJson);
       sign(request, response);
     });

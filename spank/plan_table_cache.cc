@@ -31,7 +31,7 @@ std::shared_ptr<const PlanTable> PlanTableCache::read(const std::string& path) {
   try {
     // A file that is replaced between stat and here is read again next time, under its new status.
     auto table = std::make_shared<const PlanTable>(
-        PlanTable::parse(read_file(path, IniFile::kMaxBytes), "plan table"));
+        PlanTable::parse(read_file(path, PlanTable::kMaxBytes), "plan table"));
     table_ = table;
     path_ = path;
     status_ = status;

@@ -105,6 +105,15 @@ void check_model(const json& found, const json& wanted) {
   }
 }
 
+// What the engine takes from a manifest must have its type before the checkpoint is taken.
+void check_facts(const json& manifest) {
+  if (manifest.contains("loss") && !manifest["loss"].is_number()) fail("manifest.json: loss is no number");
+  if (!manifest.contains("data")) return;
+  const json& data = manifest["data"];
+  if (!data.is_object() || (data.contains("bytes") && !data["bytes"].is_number_unsigned()))
+    fail("manifest.json: data has no size in bytes");
+}
+
 json to_json(const Digest& digest) {
   return {{"bytes", digest.bytes}, {"xxh3_128", digest.xxh3_128}};
 }
@@ -211,6 +220,7 @@ json CheckpointStore::load(const fs::path& folder, std::int64_t step, State& sta
     fail("manifest.json has format {}, not {}", manifest.at("format").dump(), kFormat);
   if (manifest.at("step") != step) fail("manifest.json is of step {}", manifest.at("step").dump());
   check_model(manifest.at("model"), model_identity());
+  check_facts(manifest);
   for (const char* file : {kModelFile, kOptimizerFile, kConfigFile})
     check_digest(folder / file, manifest.at("files").at(file));
   const SafetensorsReader weights(folder / kModelFile), moments(folder / kOptimizerFile);
