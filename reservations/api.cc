@@ -119,6 +119,7 @@ ApiReply Api::route(std::string_view method, std::string_view path, std::string_
   constexpr std::string_view kPlans = "/v1/plans";
   constexpr std::string_view kJobs = "/v1/jobs/";
   constexpr std::string_view kEvents = "/events";
+  constexpr std::string_view kHistory = "/history";
   if (path == "/v1/health" && method == "GET") return {200, {{"ok", true}, {"version", STINT_VERSION}}};
   if (path == kPlans && method == "POST") return create_plan(body, uid);
   if (path == kPlans && method == "GET") return list_plans();
@@ -126,8 +127,12 @@ ApiReply Api::route(std::string_view method, std::string_view path, std::string_
   if (path == "/v1/availability" && method == "POST") return show_availability(body);
   if (path == "/v1/failures" && method == "POST") return report_failure(body, uid);
   if (path.starts_with("/v1/plans/")) {
-    const std::string name(path.substr(kPlans.size() + 1));
+    std::string name(path.substr(kPlans.size() + 1));
+    const bool history = name.ends_with(kHistory);
+    if (history) name.resize(name.size() - kHistory.size());
     if (!valid_name(name)) refuse(404, "plan: there is no plan of that name; see 'stint plan list'");
+    if (history && method == "GET") return plan_history(name);
+    if (history) refuse(404, "stintd knows no {} {}", method, path);
     if (method == "GET") return {200, show(book_.show(name))};
     if (method == "DELETE") return cancel_plan(name, body, uid);
   }
@@ -176,6 +181,15 @@ ApiReply Api::list_plans() const {
   return {200, plans};
 }
 
+ApiReply Api::plan_history(const std::string& name) const {
+  nlohmann::json entries = nlohmann::json::array();
+  for (const auto& entry : book_.history(name)) {
+    entries.push_back(
+        {{"t", entry.t}, {"who", entry.who}, {"action", entry.action}, {"detail", entry.detail}});
+  }
+  return {200, entries};
+}
+
 ApiReply Api::cancel_plan(const std::string& name, std::string_view body, std::uint32_t uid) {
   bool force = false;
   if (!body.empty()) {
@@ -219,9 +233,9 @@ std::string Api::page() const {
   html += row({"name", "state", "owner", "partition", "nodes", "from", "until", "price"}, "th");
   for (const auto& plan : book_.list()) {
     const auto json = show(plan);
-    const auto& segment = json.at("segments").at(0);
+    const auto& segments = json.at("segments");
     html += row({plan.name, json.at("state"), plan.owner, plan.partition, capacity_text(json),
-                 time_text(segment.at("start")), time_text(segment.at("end")),
+                 time_text(segments.front().at("start")), time_text(segments.back().at("end")),
                  plan.price.amount() + " " + plan.price.currency},
                 "td");
   }

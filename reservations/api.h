@@ -10,6 +10,7 @@
 //                                or {name, offer, users?, quote?} -> plan
 //   GET    /v1/plans             -> [plan]
 //   GET    /v1/plans/NAME        -> plan
+//   GET    /v1/plans/NAME/history -> [{t, who, action, detail}]
 //   DELETE /v1/plans/NAME        {force?} -> plan
 //   POST   /v1/failures          {job, node, why} -> {verdict, action}
 //   GET    /v1/jobs/ID/events    -> [{t, event, node, detail}]
@@ -47,6 +48,7 @@ class Api {
   ApiReply search_offers(std::string_view body, std::uint32_t uid);
   ApiReply show_availability(std::string_view body);
   ApiReply list_plans() const;
+  ApiReply plan_history(const std::string& name) const;
   ApiReply cancel_plan(const std::string& name, std::string_view body, std::uint32_t uid);
   ApiReply report_failure(std::string_view body, std::uint32_t uid);
   ApiReply job_events(std::string_view id) const;

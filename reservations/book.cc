@@ -22,6 +22,7 @@ constexpr seconds kLookAhead = std::chrono::days{60};  // for "free from …"
 constexpr seconds kClockSlack{60};                     // a start this far back still means now
 constexpr std::chrono::milliseconds kPoll{200};
 constexpr std::chrono::milliseconds kJobsEnd{20'000};  // jobs of a forced cancel must be gone by then
+constexpr char kItself[] = "stintd";                   // in a plan's history
 constexpr sys_seconds kNoStamp{seconds{1}};            // of tables that are compared, not written
 
 std::vector<std::string> sorted(std::vector<std::string> names) {
@@ -45,6 +46,14 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
 bool same(const Segment& segment, const ClusterReservation& reservation) {
   return segment.start == reservation.start && segment.end == reservation.end &&
          sorted(segment.nodes) == sorted(reservation.nodes);
+}
+
+std::string booking_text(const Plan& plan) {
+  return fmt::format(
+      "{}+{} nodes of partition {}, {} to {} in {}, {} {}", plan.nodes, plan.spares, plan.partition,
+      format_time(plan.segments.front().start), format_time(plan.segments.back().end),
+      plan.segments.size() == 1 ? "one segment" : fmt::format("{} segments", plan.segments.size()),
+      plan.price.amount(), plan.price.currency);
 }
 
 // The same offer with its first segment from `start` on.
@@ -126,10 +135,20 @@ Plan Book::create(const PlanRequest& request, std::uint32_t uid) {
   if (request.quote) return plan;
   plan.id = ledger_.add_plan(plan);
   reserve(plan);
+  note(plan, user_of_uid(uid), "booked", booking_text(plan));
   publish();
   spdlog::info("plan {}: booked {} nodes ({}) for {}", plan.name, plan.segments[0].nodes.size(),
                format_host_list(plan.segments[0].nodes), plan.owner);
   return plan;
+}
+
+std::vector<HistoryEntry> Book::history(const std::string& name) const {
+  return ledger_.history(show(name).id);
+}
+
+void Book::note(const Plan& plan, const std::string& who, const std::string& action,
+                const std::string& detail) {
+  ledger_.add_history({now_(), plan.id, who, action, detail});
 }
 
 void Book::plan_directly(Plan& plan, const PlanRequest& request) const {
@@ -283,6 +302,7 @@ Plan Book::cancel(const std::string& name, std::uint32_t uid, bool force) {
   plan.phase = Phase::kCancelling;
   plan.force = force;
   publish();
+  note(plan, user_of_uid(uid), force ? "cancelled, its jobs ended" : "cancelled");
   finish_cancel(plan, kJobsEnd);
   return plan;
 }
@@ -395,12 +415,14 @@ void Book::settle_booking(Plan& plan, const Reservations& reservations) {
     ledger_.set_phase(plan.id, Phase::kBooked);
     plan.phase = Phase::kBooked;
     spdlog::info("plan {}: its reservations exist; the booking is completed", plan.name);
+    note(plan, kItself, "booked", booking_text(plan));
     return;
   }
   for (const auto& reservation : ours) cluster_.delete_reservation(reservation);
   plan.reason = "stintd ended while it was booked; nothing is reserved, book it again";
   ledger_.set_phase(plan.id, Phase::kFailed, plan.reason);
   plan.phase = Phase::kFailed;
+  note(plan, kItself, "failed", plan.reason);
   spdlog::warn("plan {}: {}", plan.name, plan.reason);
 }
 
@@ -416,6 +438,9 @@ void Book::settle_booked(Plan& plan, const Reservations& reservations) {
       segment.start = found->second.start;
       segment.end = found->second.end;
       ledger_.set_segment(plan.id, k, segment);
+      note(plan, kItself, "reservation changed",
+           fmt::format("{} is now {} from {} to {}", segment.reservation, format_host_list(segment.nodes),
+                       format_time(segment.start), format_time(segment.end)));
       spdlog::info("plan {}: reservation {} was changed; the ledger follows", plan.name, segment.reservation);
       continue;
     }
@@ -425,6 +450,7 @@ void Book::settle_booked(Plan& plan, const Reservations& reservations) {
       cluster_.create_reservation(again);
       segment.start = again.start;
       ledger_.set_segment(plan.id, k, segment);
+      note(plan, kItself, "reservation made again", segment.reservation);
       spdlog::warn("plan {}: reservation {} was missing and is made again", plan.name, segment.reservation);
     } catch (const ClusterError& error) {
       metrics_.count_cluster_error();
@@ -432,6 +458,7 @@ void Book::settle_booked(Plan& plan, const Reservations& reservations) {
       plan.reason = fmt::format("its reservation was removed and cannot be made again: {}", error.what());
       ledger_.set_phase(plan.id, Phase::kFailed, plan.reason);
       plan.phase = Phase::kFailed;
+      note(plan, kItself, "failed", plan.reason);
       spdlog::error("plan {}: {}", plan.name, plan.reason);
       return;
     }
@@ -481,6 +508,7 @@ bool Book::swap_node(Plan& plan, std::size_t k, const std::string& dead) {
   ledger_.set_segment(plan.id, k, segment);
   plan.segments[k] = segment;
   metrics_.count_swap();
+  note(plan, kItself, "node swapped", fmt::format("{} is replaced by {}", dead, *substitute));
   spdlog::info("plan {}: node {} is replaced by {}", plan.name, dead, *substitute);
   for (const auto job : jobs_in(plan)) {
     ledger_.add_event({now_(), job, "node_swapped", dead,

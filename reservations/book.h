@@ -51,6 +51,7 @@ class Book {
   Plan cancel(const std::string& name, std::uint32_t uid, bool force);
   Plan show(const std::string& name) const;  // 404
   std::vector<Plan> list() const;
+  std::vector<HistoryEntry> history(const std::string& name) const;  // 404
   OfferDesk& offers() { return desk_; }
   // Nodes that Slurm does not use at present, as of the last reconcile().
   std::vector<std::string> lost_nodes() const;
@@ -69,6 +70,8 @@ class Book {
   void choose_nodes(Plan& plan) const;
   [[noreturn]] void refuse_for_space(const Plan& plan, const Planner& planner) const;
   void reserve(Plan& plan);
+  void note(const Plan& plan, const std::string& who, const std::string& action,
+            const std::string& detail = {});
   std::vector<std::uint32_t> jobs_in(const Plan& plan) const;
   void end_jobs(const Plan& plan, std::chrono::milliseconds patience);
   void remove_reservations(const Plan& plan);

@@ -17,10 +17,12 @@ namespace {
 using std::chrono::seconds;
 using std::chrono::sys_seconds;
 
-constexpr int kSchemaVersion = 1;
 constexpr int kBusyMilliseconds = 5'000;
 
-constexpr char kSchema[] = R"sql(
+// Each step takes a ledger from one version to the next; an old ledger is brought up when it is opened. Steps
+// that a release has had are never changed.
+constexpr std::array<const char*, 2> kSchemaSteps{
+    R"sql(
 CREATE TABLE plans (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   name TEXT NOT NULL,
@@ -70,7 +72,19 @@ CREATE TABLE recoveries (
   UNIQUE (job, restart, node)
 );
 CREATE INDEX recoveries_by_step ON recoveries(step);
-)sql";
+)sql",
+    R"sql(
+CREATE TABLE history (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  t REAL NOT NULL,
+  plan INTEGER NOT NULL,
+  who TEXT NOT NULL,
+  action TEXT NOT NULL,
+  detail TEXT NOT NULL
+);
+CREATE INDEX history_by_plan ON history(plan);
+)sql"};
+constexpr int kSchemaVersion = static_cast<int>(kSchemaSteps.size());
 
 constexpr std::array<std::pair<Recovery::Step, std::string_view>, 5> kSteps{
     {{Recovery::Step::kDown, "down"},
@@ -206,13 +220,14 @@ Ledger::~Ledger() = default;
 void Ledger::prepare_schema() {
   const int version = database_->execAndGet("PRAGMA user_version").getInt();
   if (version == kSchemaVersion) return;
-  if (version != 0)
+  if (version < 0 || version > kSchemaVersion)
     fail("ledger {}: has version {}, this stintd knows {}; update stintd", path_, version, kSchemaVersion);
-  if (database_->execAndGet("SELECT count(*) FROM sqlite_master").getInt() != 0) {
+  if (version == 0 && database_->execAndGet("SELECT count(*) FROM sqlite_master").getInt() != 0) {
     fail("ledger {}: is a database of another program; name another file in [stintd] ledger", path_);
   }
   SQLite::Transaction transaction(*database_);
-  database_->exec(kSchema);
+  for (int step = version; step < kSchemaVersion; ++step)
+    database_->exec(kSchemaSteps.at(static_cast<std::size_t>(step)));
   database_->exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
   transaction.commit();
 }
@@ -298,6 +313,33 @@ std::optional<Plan> Ledger::find_plan(const std::string& name) const {
     query.bind(1, name);
     if (!query.executeStep()) return std::nullopt;
     return read_plan(database, query);
+  });
+}
+
+void Ledger::add_history(const HistoryEntry& entry) {
+  guarded([&](SQLite::Database& database) {
+    SQLite::Statement statement(database,
+                                "INSERT INTO history (t, plan, who, action, detail) VALUES (?, ?, ?, ?, ?)");
+    statement.bind(1, entry.t);
+    statement.bind(2, entry.plan);
+    statement.bind(3, entry.who);
+    statement.bind(4, entry.action);
+    statement.bind(5, entry.detail);
+    statement.exec();
+  });
+}
+
+std::vector<HistoryEntry> Ledger::history(std::int64_t plan) const {
+  return guarded([&](SQLite::Database& database) {
+    SQLite::Statement query(database,
+                            "SELECT t, who, action, detail FROM history WHERE plan = ? ORDER BY id");
+    query.bind(1, plan);
+    std::vector<HistoryEntry> entries;
+    while (query.executeStep()) {
+      entries.push_back({query.getColumn(0).getDouble(), plan, query.getColumn(1).getString(),
+                         query.getColumn(2).getString(), query.getColumn(3).getString()});
+    }
+    return entries;
   });
 }
 

@@ -29,6 +29,15 @@ struct JobEvent {
   std::string detail;  // may be empty
 };
 
+// Who did what to a plan, when.
+struct HistoryEntry {
+  double t = 0;  // seconds since the epoch
+  std::int64_t plan = 0;
+  std::string who;     // a user name, or "stintd"
+  std::string action;  // booked, cancelled, failed, node swapped, reservation changed, reservation made again
+  std::string detail;  // may be empty
+};
+
 // A fast requeue on its way. The row is written before the first change in Slurm and closed after the last.
 //
 //   down ──> requeue ──> hold ──> start ──> done
@@ -64,6 +73,9 @@ class Ledger {
   std::vector<Plan> plans_since(std::chrono::sys_seconds since) const;
   // The newest plan of that name.
   std::optional<Plan> find_plan(const std::string& name) const;
+
+  void add_history(const HistoryEntry& entry);
+  std::vector<HistoryEntry> history(std::int64_t plan) const;  // oldest first
 
   void add_event(const JobEvent& event);
   std::vector<JobEvent> events(std::uint32_t job) const;  // oldest first

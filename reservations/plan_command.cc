@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/http.h"
 #include "base/text.h"
+#include "recipes/recipe.h"
 #include "reservations/money.h"
 #include "reservations/plan.h"
 #include "reservations/plan_view.h"
@@ -43,6 +44,7 @@ struct Options {
   int segments = 1;
   std::string min_segment;
   std::string max_price;
+  std::string recipe;
   std::string sort = "finish";
   int most = 5;
   int weeks = 2;
@@ -109,8 +111,25 @@ void add_kind(json& body, const Options& options) {
   if (!options.features.empty()) body["features"] = options.features;
 }
 
-json search_of(const Options& options) {
-  if ((options.nodes > 0) == (options.gpus > 0)) fail("search: give either --nodes or --gpus");
+// What was not asked for is the recipe's.
+Options with_recipe(Options options) {
+  if (options.recipe.empty()) return options;
+  const auto path = recipes::default_search_path(load_config(options.config).recipe_path);
+  const auto resources = recipes::resolve_with_origins(options.recipe, path, true).recipe.resources;
+  if (options.nodes == 0 && options.gpus == 0) options.nodes = static_cast<int>(resources.nodes);
+  if (options.duration.empty() && resources.time_limit.count() > 0)
+    options.duration = format_duration(resources.time_limit);
+  return options;
+}
+
+json search_of(const Options& asked) {
+  const Options options = with_recipe(asked);
+  if ((options.nodes > 0) == (options.gpus > 0)) fail("search: give either --nodes or --gpus, or a --recipe");
+  if (options.duration.empty()) {
+    fail(
+        "search: give --duration{}",
+        options.recipe.empty() ? "" : fmt::format("; recipe {} has no resources.time_limit", options.recipe));
+  }
   json body{{"spares", options.spares},
             {"segments", options.segments},
             {"sort", options.sort},
@@ -222,7 +241,7 @@ void add_search(CLI::App& group, const std::shared_ptr<Options>& options) {
   auto& command = add_subcommand(group, options, "search",
                                  "Find offers: when so many nodes are free, for what price", search);
   add_capacity(command, options);
-  command.get_option("--duration")->required();
+  command.add_option("--recipe", options->recipe, "its nodes and time limit are the defaults of the search");
   command.add_option("--gpus", options->gpus, "GPUs instead of nodes: as many nodes as hold them")
       ->check(CLI::Range(1, 1'000'000));
   command.add_option("--after", options->after, "now, now+2h, 18:00, friday 18:00 or 2026-11-23T18:00")
@@ -279,6 +298,11 @@ CLI::App& add_plan_command(CLI::App& app) {
     print(chosen, call(chosen, "GET", plan_path(chosen.name)), plan_text);
   });
   show_command.add_option("NAME", options->name, "the plan")->required();
+  auto& history_command =
+      add_subcommand(*group, options, "history", "Who did what to a plan, when", [](const Options& chosen) {
+        print(chosen, call(chosen, "GET", plan_path(chosen.name) + "/history"), history_text);
+      });
+  history_command.add_option("NAME", options->name, "the plan")->required();
   auto& cancel_command =
       add_subcommand(*group, options, "cancel", "End a plan and give its nodes back", cancel);
   cancel_command.add_option("NAME", options->name, "the plan")->required();

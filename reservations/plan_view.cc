@@ -170,6 +170,15 @@ std::string plans_text(const json& plans) {
   return table(rows);
 }
 
+std::string history_text(const json& entries) {
+  Rows rows{{"WHEN", "WHO", "ACTION", "DETAIL"}};
+  for (const auto& entry : entries) {
+    const sys_seconds when{seconds{static_cast<std::int64_t>(entry.at("t").get<double>())}};
+    rows.push_back({format_time(when), entry.at("who"), entry.at("action"), entry.at("detail")});
+  }
+  return table(rows);
+}
+
 std::string offers_text(const json& answer) {
   const auto& offers = answer.at("offers");
   if (offers.empty()) {

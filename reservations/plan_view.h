@@ -14,6 +14,7 @@ std::string capacity_text(const nlohmann::json& plan);
 
 std::string plan_text(const nlohmann::json& plan);
 std::string plans_text(const nlohmann::json& plans);
+std::string history_text(const nlohmann::json& entries);
 // The offers as a table, or why there are none and what would work.
 std::string offers_text(const nlohmann::json& answer);
 // One line a day, one column each half-hour: how many of the nodes are free at least.

@@ -16,6 +16,7 @@
 #include <mutex>
 #include <string_view>
 
+#include "reservations/gres.h"
 #include "reservations/users.h"
 
 namespace stint::reservations {
@@ -122,21 +123,6 @@ std::string joined(const std::vector<std::string>& names) {
   return fmt::format("{}", fmt::join(names, ","));
 }
 
-// The GPUs in a node's "gpu:a100:4(S:0-1),gpu:2,nic:1".
-int gpus_of(const char* gres) {
-  int gpus = 0;
-  for (std::string item : names_of(gres)) {
-    item.resize(std::min(item.find('('), item.size()));
-    if (!item.starts_with("gpu")) continue;
-    const auto colon = item.rfind(':');
-    const std::string count = colon == std::string::npos ? "1" : item.substr(colon + 1);
-    const bool number = !count.empty() && count.size() < 6 &&
-                        std::all_of(count.begin(), count.end(), [](char c) { return c >= '0' && c <= '9'; });
-    gpus += number ? std::stoi(count) : 1;
-  }
-  return gpus;
-}
-
 ClusterNode to_node(const node_info_t& info) {
   // Not those that sleep to save power: Slurm wakes them for a job.
   constexpr std::uint32_t kService =
@@ -154,7 +140,7 @@ ClusterNode to_node(const node_info_t& info) {
   node.idle = base == NODE_STATE_IDLE && (info.node_state & NODE_STATE_COMPLETING) == 0;
   node.reason = text_of(info.reason);
   node.features = names_of(info.features_act);
-  node.gpus = gpus_of(info.gres);
+  node.gpus = count_gpus(text_of(info.gres));
   return node;
 }
 

@@ -5,13 +5,9 @@
 
 #include "base/command_line.h"
 #include "base/error.h"
-#include "reservations/plan_command.h"
-#ifdef STINT_WITH_RECIPES
 #include "recipes/command.h"
-#endif
-#ifdef STINT_WITH_RUN
+#include "reservations/plan_command.h"
 #include "reservations/run_command.h"
-#endif
 
 namespace {
 
@@ -31,12 +27,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", STINT_VERSION);
   app.require_subcommand(1);
   stint::reservations::add_plan_command(app);
-#ifdef STINT_WITH_RECIPES
   stint::recipes::add_recipe_command(app);
-#endif
-#ifdef STINT_WITH_RUN
   stint::reservations::add_run_command(app);
-#endif
   try {
     const auto ended = stint::parse_command_line(app, argc, argv);
     finish_output();

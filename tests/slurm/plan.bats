@@ -30,6 +30,7 @@ agree() { [[ $(plans_now) == "$(reservations_now)" ]]; }
   [[ $(stint plan show first --format json | jq -r '.state, .nodes, .spares, .price.amount' | paste -sd' ') == "active 3 1 15.00" ]]
   [[ $(stint plan list) == *first*active* ]]
   table_now | grep -qx first
+  [[ $(stint plan history first) == *root*booked*"3+1 nodes of partition main"* ]]
 }
 
 @test "what is not free is refused with the reason, and nothing stays behind" {

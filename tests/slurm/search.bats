@@ -96,6 +96,15 @@ reservation() { scontrol --oneliner show reservation "$1" 2>/dev/null; }
   [[ $output == *"either --nodes or --gpus"* ]]
 }
 
+@test "a recipe says how many nodes, and how long if it has a time limit" {
+  run -1 stint plan search --recipe tiny-llama
+  [[ $output == "stint: search: give --duration; recipe tiny-llama has no resources.time_limit" ]]
+  run -0 stint plan search --recipe tiny-llama,resources.time_limit=90m --format json
+  [[ $(jq '.offers[0].segments[0] | (.nodes | length), (.end - .start)' <<<"$output" | paste -sd' ') == "4 5400" ]]
+  run -1 stint plan search --recipe tiny-lama --duration 1h
+  [[ $output == *"did you mean 'tiny-llama'"* ]]
+}
+
 @test "availability is drawn, and told as JSON" {
   scontrol create reservation ReservationName=block StartTime=now Duration=1:00:00 Nodes=node1 Users=root
   run -0 stint plan availability --weeks 1

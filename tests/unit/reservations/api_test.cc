@@ -54,6 +54,30 @@ TEST_F(ApiTest, APlanGoesThroughItsLife) {
   EXPECT_EQ(call("DELETE", "/v1/plans/demo", R"({"force":true})").status, 409);
 }
 
+TEST_F(ApiTest, APlanHasAHistory) {
+  call("POST", "/v1/plans", R"({"name":"demo","nodes":4,"duration":600})");
+  const auto history = call("GET", "/v1/plans/demo/history");
+  ASSERT_EQ(history.body.size(), 1U) << history.body;
+  EXPECT_EQ(history.body[0]["action"], "booked");
+  EXPECT_EQ(call("GET", "/v1/plans/other/history").status, 404);
+  EXPECT_EQ(call("DELETE", "/v1/plans/demo/history").status, 404);
+  EXPECT_EQ(call("GET", "/v1/plans/demo").body["state"], "active");
+}
+
+TEST_F(ApiTest, OffersAreSearchedAndBooked) {
+  const auto found = call("POST", "/v1/offers", R"({"nodes":2,"duration":600})");
+  ASSERT_EQ(found.status, 200) << found.body;
+  const auto id = found.body["offers"][0]["id"].get<std::string>();
+  EXPECT_EQ(call("POST", "/v1/plans", R"({"name":"x","offer":")" + id + R"(","nodes":2})").status, 400);
+  EXPECT_EQ(call("POST", "/v1/plans", R"({"name":"x","offer":")" + id + R"("})").status, 200);
+  const auto taken = call("POST", "/v1/plans", R"({"name":"y","offer":")" + id + R"("})");
+  EXPECT_EQ(taken.status, 409);
+  EXPECT_FALSE(taken.body["instead"]["offers"].empty());
+  EXPECT_EQ(call("POST", "/v1/offers", R"({"nodes":2})").status, 400);
+  EXPECT_EQ(call("POST", "/v1/offers", R"({"nodes":2,"duration":600,"colour":"red"})").status, 400);
+  EXPECT_EQ(call("POST", "/v1/availability", "{}").body["nodes"], 8);
+}
+
 TEST_F(ApiTest, AQuoteSaysSo) {
   const auto quote = call("POST", "/v1/plans", R"({"name":"demo","nodes":4,"duration":600,"quote":true})");
   EXPECT_EQ(quote.body["state"], "quote");

@@ -321,6 +321,21 @@ TEST_F(BookTest, WithoutAFreeNodeThePlanKeepsAndShowsItsLoss) {
   EXPECT_THAT(book_->lost_nodes(), ElementsAre("node2"));
 }
 
+TEST_F(BookTest, ItsHistorySaysWhoDidWhat) {
+  book_->create(request("demo", 3, 0), kRoot);
+  cluster_.set_node_down("node2", "stint: slurmd does not answer (job 7)");
+  book_->reconcile();
+  cluster_.reservations_["demo.0"].end += seconds{300};
+  book_->reconcile();
+  book_->cancel("demo", kRoot, false);
+  std::vector<std::string> told;
+  for (const auto& entry : book_->history("demo")) told.push_back(entry.who + ": " + entry.action);
+  EXPECT_THAT(told, ElementsAre("root: booked", "stintd: node swapped", "stintd: reservation changed",
+                                "root: cancelled"));
+  EXPECT_THAT(book_->history("demo")[1].detail, "node2 is replaced by node4");
+  EXPECT_THROW(book_->history("other"), Refusal);
+}
+
 // Half of the nodes are free for an hour, then none, then all: two segments are the fastest way to 90
 // minutes.
 class OfferedBookTest : public BookTest {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reservations/ledger.h"
 
+#include <SQLiteCpp/SQLiteCpp.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -60,6 +61,26 @@ TEST(Ledger, PlanSurvivesClosingAndOpening) {
   ASSERT_EQ(plan->segments.size(), 1U);
   EXPECT_EQ(plan->segments[0].end, at(200));
   EXPECT_THAT(plan->segments[0].nodes, testing::ElementsAre("node1", "node2"));
+}
+
+TEST(Ledger, OneOfAnOlderVersionIsBroughtUpAndKeepsItsPlans) {
+  const Scratch scratch;
+  const std::string path = scratch.file("ledger.db");
+  std::int64_t id = 0;
+  {
+    Ledger ledger(path);
+    id = ledger.add_plan(demo());
+  }
+  {
+    SQLite::Database database(path, SQLite::OPEN_READWRITE);
+    database.exec("DROP TABLE history; PRAGMA user_version = 1");
+  }
+  Ledger ledger(path);
+  EXPECT_TRUE(ledger.find_plan("demo"));
+  ledger.add_history({5.5, id, "alice", "booked", "4 nodes"});
+  ASSERT_EQ(ledger.history(id).size(), 1U);
+  EXPECT_EQ(ledger.history(id)[0].who, "alice");
+  EXPECT_TRUE(ledger.history(id + 1).empty());
 }
 
 TEST(Ledger, IsReadableByItsOwnerOnly) {
