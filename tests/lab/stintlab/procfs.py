@@ -90,12 +90,12 @@ def with_descendants(roots: Iterable[Process], processes: dict[Process, int]) ->
     children: dict[int, list[Process]] = {}
     for process, parent in processes.items():
         children.setdefault(parent, []).append(process)
-    found, todo = set(), list(roots)
-    while todo:
-        process = todo.pop()
+    found, unvisited = set(), list(roots)
+    while unvisited:
+        process = unvisited.pop()
         if process not in found:
             found.add(process)
-            todo += children.get(process.pid, [])
+            unvisited += children.get(process.pid, [])
     return found
 
 
