@@ -29,7 +29,9 @@ const std::vector<SectionKeys>& legal_keys() {
         "probes_needed", "threads"}},
       {"munge", {"socket"}},
       {"recipes", {"path"}},
-      {"policy", {"book", "max_nodes", "max_duration", "max_lead", "allowed_partitions"}},
+      {"policy",
+       {"book", "approve_above_nodes", "approve_above_price", "approvers", "max_nodes", "max_duration",
+        "max_lead", "allowed_partitions"}},
       {"price", {"node_hour", "currency"}},
   };
   return kKeys;

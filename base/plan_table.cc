@@ -21,7 +21,8 @@ constexpr std::int64_t kLastSecond = 253402300799;  // the year 9999
 constexpr std::int64_t kMaxNodes = 65536;
 
 const std::vector<std::string>& states() {
-  static const std::vector<std::string> kStates = {"scheduled", "active", "expired", "failed", "cancelled"};
+  static const std::vector<std::string> kStates = {"pending", "scheduled", "active",
+                                                   "expired", "failed",    "cancelled"};
   return kStates;
 }
 

@@ -6,7 +6,7 @@
 //   [table]
 //   written = 1795444444        <- seconds since the epoch
 //   [plan demo]
-//   state = active              <- scheduled | active | expired | failed | cancelled
+//   state = active              <- pending | scheduled | active | expired | failed | cancelled
 //   users = alice,bob           <- user names that may submit
 //   uids = 1000,1001            <- the same, numeric: what the plugin compares
 //   partition = main

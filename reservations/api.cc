@@ -119,7 +119,6 @@ ApiReply Api::route(std::string_view method, std::string_view path, std::string_
   constexpr std::string_view kPlans = "/v1/plans";
   constexpr std::string_view kJobs = "/v1/jobs/";
   constexpr std::string_view kEvents = "/events";
-  constexpr std::string_view kHistory = "/history";
   if (path == "/v1/health" && method == "GET") return {200, {{"ok", true}, {"version", STINT_VERSION}}};
   if (path == kPlans && method == "POST") return create_plan(body, uid);
   if (path == kPlans && method == "GET") return list_plans();
@@ -127,20 +126,52 @@ ApiReply Api::route(std::string_view method, std::string_view path, std::string_
   if (path == "/v1/availability" && method == "POST") return show_availability(body);
   if (path == "/v1/failures" && method == "POST") return report_failure(body, uid);
   if (path.starts_with("/v1/plans/")) {
-    std::string name(path.substr(kPlans.size() + 1));
-    const bool history = name.ends_with(kHistory);
-    if (history) name.resize(name.size() - kHistory.size());
-    if (!valid_name(name)) refuse(404, "plan: there is no plan of that name; see 'stint plan list'");
-    if (history && method == "GET") return plan_history(name);
-    if (history) refuse(404, "stintd knows no {} {}", method, path);
-    if (method == "GET") return {200, show(book_.show(name))};
-    if (method == "DELETE") return cancel_plan(name, body, uid);
+    const std::string_view rest = path.substr(kPlans.size() + 1);
+    const auto slash = std::min(rest.find('/'), rest.size());
+    return handle_plan(method, std::string(rest.substr(0, slash)), rest.substr(slash), body, uid);
   }
   if (path.starts_with(kJobs) && path.ends_with(kEvents) && path.size() > kJobs.size() + kEvents.size() &&
       method == "GET") {
     return job_events(path.substr(kJobs.size(), path.size() - kJobs.size() - kEvents.size()));
   }
   refuse(404, "stintd knows no {} {}", method, path.substr(0, 100));
+}
+
+// `part` is what comes behind the name, with its slash.
+ApiReply Api::handle_plan(std::string_view method, const std::string& name, std::string_view part,
+                          std::string_view body, std::uint32_t uid) {
+  if (!valid_name(name)) refuse(404, "plan: there is no plan of that name; see 'stint plan list'");
+  const auto parsed = [&](auto parse) { return checked([&] { return parse(name, parse_object(body)); }); };
+  if (part.empty() && method == "GET") return {200, show(book_.show(name))};
+  if (part.empty() && method == "DELETE") return cancel_plan(name, body, uid);
+  if (part == "/history" && method == "GET") return plan_history(name);
+  if (method == "POST") {
+    if (part == "/extend") return extend_plan(name, body, uid);
+    if (part == "/shrink") return {200, show(book_.shrink(name, parsed(ShrinkRequest::parse), uid))};
+    if (part == "/share") return {200, show(book_.share(name, parsed(ShareRequest::parse), uid))};
+    if (part == "/transfer") return {200, show(book_.transfer(name, parsed(parse_transfer), uid))};
+    if (part == "/approve") return {200, show(book_.approve(name, uid))};
+  }
+  refuse(404, "stintd knows no {} /v1/plans/{}{}", method, name, part.substr(0, 40));
+}
+
+ApiReply Api::extend_plan(const std::string& name, std::string_view body, std::uint32_t uid) {
+  const auto request = checked([&] { return ExtendRequest::parse(name, parse_object(body)); });
+  if (!request.offer.empty()) return {200, show(book_.extend(name, request.offer, uid))};
+  const auto answer = book_.offer_extension(name, request, uid);
+  nlohmann::json offers = nlohmann::json::array();
+  for (const auto& [id, proposal] : answer.offers) {
+    offers.push_back({{"id", id},
+                      {"adds", Price{proposal.adds_cents, {}, {}}.amount()},
+                      {"why", proposal.why},
+                      {"plan", show(proposal.wanted)}});
+  }
+  nlohmann::json json{{"offers", offers}};
+  if (offers.empty()) {
+    json["reason"] = answer.reason;
+    json["remedy"] = answer.remedy;
+  }
+  return {200, json};
 }
 
 nlohmann::json Api::show(const Plan& plan) const {
@@ -234,7 +265,7 @@ std::string Api::page() const {
   for (const auto& plan : book_.list()) {
     const auto json = show(plan);
     const auto& segments = json.at("segments");
-    html += row({plan.name, json.at("state"), plan.owner, plan.partition, capacity_text(json),
+    html += row({plan.name, json.at("state"), plan.owner, plan.kind.partition, capacity_text(json),
                  time_text(segments.front().at("start")), time_text(segments.back().at("end")),
                  plan.price.amount() + " " + plan.price.currency},
                 "td");

@@ -6,11 +6,19 @@
 //   partition?,
 //                                features?, gpus_per_node?, max_cents?, sort?, most?} -> {offers, …}
 //   POST   /v1/availability      {partition?, features?, gpus_per_node?, weeks?} -> {nodes, steps, …}
-//   POST   /v1/plans             {name, nodes, spares?, start?, duration, partition?, users?, quote?}
+//   POST   /v1/plans             {name, nodes, spares?, start?, duration, partition?, features?,
+//                                gpus_per_node?, users?, quote?}
 //                                or {name, offer, users?, quote?} -> plan
 //   GET    /v1/plans             -> [plan]
 //   GET    /v1/plans/NAME        -> plan
 //   GET    /v1/plans/NAME/history -> [{t, who, action, detail}]
+//   POST   /v1/plans/NAME/extend  {duration | until | nodes?, spares?} -> {offers: [{id, adds, why, plan}],
+//   …}
+//                                 or {offer} -> plan
+//   POST   /v1/plans/NAME/shrink  {until | nodes?, spares?, quote?} -> plan
+//   POST   /v1/plans/NAME/share   {add?, remove?} -> plan
+//   POST   /v1/plans/NAME/transfer {to} -> plan
+//   POST   /v1/plans/NAME/approve {} -> plan
 //   DELETE /v1/plans/NAME        {force?} -> plan
 //   POST   /v1/failures          {job, node, why} -> {verdict, action}
 //   GET    /v1/jobs/ID/events    -> [{t, event, node, detail}]
@@ -48,7 +56,10 @@ class Api {
   ApiReply search_offers(std::string_view body, std::uint32_t uid);
   ApiReply show_availability(std::string_view body);
   ApiReply list_plans() const;
+  ApiReply handle_plan(std::string_view method, const std::string& name, std::string_view part,
+                       std::string_view body, std::uint32_t uid);
   ApiReply plan_history(const std::string& name) const;
+  ApiReply extend_plan(const std::string& name, std::string_view body, std::uint32_t uid);
   ApiReply cancel_plan(const std::string& name, std::string_view body, std::uint32_t uid);
   ApiReply report_failure(std::string_view body, std::uint32_t uid);
   ApiReply job_events(std::string_view id) const;

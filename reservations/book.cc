@@ -20,15 +20,7 @@ using std::chrono::sys_seconds;
 constexpr seconds kRemembered = std::chrono::days{7};  // how long plans that are over are listed
 constexpr seconds kLookAhead = std::chrono::days{60};  // for "free from …"
 constexpr seconds kClockSlack{60};                     // a start this far back still means now
-constexpr std::chrono::milliseconds kPoll{200};
-constexpr std::chrono::milliseconds kJobsEnd{20'000};  // jobs of a forced cancel must be gone by then
-constexpr char kItself[] = "stintd";                   // in a plan's history
 constexpr sys_seconds kNoStamp{seconds{1}};            // of tables that are compared, not written
-
-std::vector<std::string> sorted(std::vector<std::string> names) {
-  std::sort(names.begin(), names.end());
-  return names;
-}
 
 // Whether the file is as it was written: somebody may have removed or changed it.
 bool holds(const std::string& path, const std::string& text) {
@@ -37,23 +29,6 @@ bool holds(const std::string& path, const std::string& text) {
   } catch (const Error&) {
     return false;
   }
-}
-
-bool contains(const std::vector<std::string>& names, const std::string& name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-bool same(const Segment& segment, const ClusterReservation& reservation) {
-  return segment.start == reservation.start && segment.end == reservation.end &&
-         sorted(segment.nodes) == sorted(reservation.nodes);
-}
-
-std::string booking_text(const Plan& plan) {
-  return fmt::format(
-      "{}+{} nodes of partition {}, {} to {} in {}, {} {}", plan.nodes, plan.spares, plan.partition,
-      format_time(plan.segments.front().start), format_time(plan.segments.back().end),
-      plan.segments.size() == 1 ? "one segment" : fmt::format("{} segments", plan.segments.size()),
-      plan.price.amount(), plan.price.currency);
 }
 
 // The same offer with its first segment from `start` on.
@@ -81,10 +56,6 @@ std::string obstacle(const Offer& offer, const Planner& planner) {
                      taken.size() == 1 ? "is" : "are");
 }
 
-ClusterReservation to_reservation(const Plan& plan, const Segment& segment) {
-  return {segment.reservation, segment.start, segment.end, segment.nodes, plan.users, plan.partition};
-}
-
 }  // namespace
 
 Book::Book(Cluster& cluster, Ledger& ledger, Metrics& metrics, Settings settings, Now now, Wait wait)
@@ -93,10 +64,10 @@ Book::Book(Cluster& cluster, Ledger& ledger, Metrics& metrics, Settings settings
       metrics_(metrics),
       settings_(std::move(settings)),
       now_(std::move(now)),
-      wait_(std::move(wait)),
       gate_(cluster_, settings_),
       capacity_(cluster_, ledger_, now_),
-      desk_(capacity_, gate_, settings_, now_) {}
+      desk_(capacity_, gate_, settings_, now_),
+      keeper_(cluster_, ledger_, metrics_, capacity_, now_, std::move(wait), [this] { publish(); }) {}
 
 sys_seconds Book::now() const {
   return sys_seconds{seconds{static_cast<std::int64_t>(now_())}};
@@ -132,13 +103,13 @@ Plan Book::create(const PlanRequest& request, std::uint32_t uid) {
   } else {
     plan_by_offer(plan, request.offer, uid);
   }
+  plan.kind.gpus = capacity_.fewest_gpus(plan.segments.front().nodes);
+  plan.needs_approval = gate_.needs_approval(plan.nodes + plan.spares, plan.price.cents, uid);
   if (request.quote) return plan;
-  plan.id = ledger_.add_plan(plan);
-  reserve(plan);
-  note(plan, user_of_uid(uid), "booked", booking_text(plan));
+  keeper_.book(plan, user_of_uid(uid));
   publish();
-  spdlog::info("plan {}: booked {} nodes ({}) for {}", plan.name, plan.segments[0].nodes.size(),
-               format_host_list(plan.segments[0].nodes), plan.owner);
+  spdlog::info("plan {}: {} nodes ({}) for {}: {}", plan.name, plan.segments[0].nodes.size(),
+               format_host_list(plan.segments[0].nodes), plan.owner, to_string(plan.phase));
   return plan;
 }
 
@@ -146,16 +117,11 @@ std::vector<HistoryEntry> Book::history(const std::string& name) const {
   return ledger_.history(show(name).id);
 }
 
-void Book::note(const Plan& plan, const std::string& who, const std::string& action,
-                const std::string& detail) {
-  ledger_.add_history({now_(), plan.id, who, action, detail});
-}
-
 void Book::plan_directly(Plan& plan, const PlanRequest& request) const {
   const std::string subject = "plan " + request.name;
   plan.nodes = request.nodes;
   plan.spares = request.spares;
-  plan.partition = gate_.partition(subject, request.partition);
+  plan.kind = {gate_.partition(subject, request.partition), request.features, request.gpus_per_node};
   Segment segment;
   segment.reservation = contract::reservation_name(plan.name, 0);
   set_window(segment, request);
@@ -178,7 +144,7 @@ void Book::plan_by_offer(Plan& plan, const std::string& id, std::uint32_t uid) {
   }
   plan.nodes = static_cast<int>(shelved.request.query.nodes);
   plan.spares = static_cast<int>(shelved.request.query.spares);
-  plan.partition = shelved.request.kind.partition;
+  plan.kind = shelved.request.kind;
   plan.price = offer.price;
   plan.switches = static_cast<int>(offer.switches());
   for (const auto& segment : offer.segments) {
@@ -225,7 +191,7 @@ void Book::set_window(Segment& segment, const PlanRequest& request) const {
 
 void Book::choose_nodes(Plan& plan) const {
   auto& segment = plan.segments.front();
-  const Planner planner = capacity_.planner({plan.partition, {}, 0});
+  const Planner planner = capacity_.planner(plan.kind);
   segment.nodes = planner.choose(static_cast<std::size_t>(plan.nodes) + static_cast<std::size_t>(plan.spares),
                                  {segment.start, segment.end});
   if (segment.nodes.empty()) refuse_for_space(plan, planner);
@@ -248,112 +214,44 @@ void Book::refuse_for_space(const Plan& plan, const Planner& planner) const {
                      : fmt::format("enough are free from {}",
                                    format_time(origin + std::chrono::minutes{starts.front().begin}));
   refuse(409, "plan {}: wants {} node{}{}, {} of partition {} are free until {}; {}", plan.name, count,
-         count == 1 ? "" : "s", spares, free, plan.partition, format_time(segment.end), remedy);
+         count == 1 ? "" : "s", spares, free, plan.kind.partition, format_time(segment.end), remedy);
 }
 
-// The reservations of a plan that stands in the ledger as an intent: all of them or none.
-void Book::reserve(Plan& plan) {
-  std::size_t made = 0;
-  try {
-    for (; made < plan.segments.size(); ++made)
-      cluster_.create_reservation(to_reservation(plan, plan.segments[made]));
-  } catch (const ClusterError& error) {
-    metrics_.count_cluster_error();
-    if (error.code() == ClusterError::Code::kUnreachable) {
-      throw ClusterError(error.code(),
-                         fmt::format("plan {}: {}; whether it is booked is settled when slurmctld "
-                                     "answers, see 'stint plan show {}'",
-                                     plan.name, error.what(), plan.name));
-    }
-    for (std::size_t k = 0; k < made; ++k) cluster_.delete_reservation(plan.segments[k].reservation);
-    ledger_.drop_plan(plan.id);
-    refuse(409, "plan {}: Slurm refuses the reservation: {}", plan.name, error.what());
+// A plan that the caller may change now.
+Plan Book::own_plan(const std::string& name, std::uint32_t uid, const std::string& deed) const {
+  Plan plan = show(name);
+  if (plan.owner_uid != uid && !cluster_.is_operator(uid)) {
+    refuse(403, "plan {}: belongs to {}; only its owner or an operator may {} it", name, plan.owner, deed);
   }
-  ledger_.set_phase(plan.id, Phase::kBooked);
-  plan.phase = Phase::kBooked;
-}
-
-std::vector<std::uint32_t> Book::jobs_in(const Plan& plan) const {
-  std::vector<std::uint32_t> ids;
-  for (const auto& job : cluster_.jobs()) {
-    for (const auto& segment : plan.segments) {
-      if (job.reservation == segment.reservation) ids.push_back(job.id);
-    }
-  }
-  return ids;
+  if (!plan.live_at(now()) || plan.phase == Phase::kCancelling)
+    refuse(409, "plan {}: is over already ({})", name, to_string(plan.state_at(now())));
+  if (plan.phase == Phase::kBooking || ledger_.open_change(plan.id))
+    refuse(409, "plan {}: a change of it is on its way; try again in a few seconds", name);
+  return plan;
 }
 
 Plan Book::cancel(const std::string& name, std::uint32_t uid, bool force) {
   const std::lock_guard lock(change_);
-  Plan plan = show(name);
-  if (plan.owner_uid != uid && !cluster_.is_operator(uid)) {
-    refuse(403, "plan {}: belongs to {}; only its owner or an operator may cancel it", name, plan.owner);
-  }
-  if (!plan.live_at(now()))
-    refuse(409, "plan {}: is over already ({})", name, to_string(plan.state_at(now())));
-  if (plan.phase == Phase::kBooking)
-    refuse(409, "plan {}: is being booked; try again in a few seconds", name);
-  const auto jobs = jobs_in(plan);
+  Plan plan = own_plan(name, uid, "cancel");
+  std::vector<std::uint32_t> jobs;
+  for (const auto& job : keeper_.jobs_in(plan)) jobs.push_back(job.id);
   if (!jobs.empty() && !force) {
     refuse(409, "plan {}: jobs {} are in it; end them, or cancel with --force, which ends them", name,
            fmt::join(jobs, ", "));
   }
-  ledger_.set_phase(plan.id, Phase::kCancelling, {}, force);
-  plan.phase = Phase::kCancelling;
-  plan.force = force;
-  publish();
-  note(plan, user_of_uid(uid), force ? "cancelled, its jobs ended" : "cancelled");
-  finish_cancel(plan, kJobsEnd);
+  keeper_.cancel(plan, force || plan.phase == Phase::kPending, user_of_uid(uid), {});
   return plan;
 }
 
-// From Phase::kCancelling to cancelled, or back to booked where jobs came in that may not be ended.
-void Book::finish_cancel(Plan& plan, std::chrono::milliseconds patience) {
-  try {
-    if (plan.force) end_jobs(plan, patience);
-    remove_reservations(plan);
-  } catch (const ClusterError& error) {
-    metrics_.count_cluster_error();
-    if (plan.force || error.code() != ClusterError::Code::kBusy) throw;
-    ledger_.set_phase(plan.id, Phase::kBooked);
-    plan.phase = Phase::kBooked;
-    publish();
-    refuse(409, "plan {}: jobs {} came into it; end them, or cancel with --force, which ends them", plan.name,
-           fmt::join(jobs_in(plan), ", "));
-  }
-  ledger_.set_phase(plan.id, Phase::kCancelled);
-  plan.phase = Phase::kCancelled;
+Plan Book::approve(const std::string& name, std::uint32_t uid) {
+  const std::lock_guard lock(change_);
+  Plan plan = show(name);
+  gate_.check_approver("plan " + name, uid);
+  if (plan.phase != Phase::kPending)
+    refuse(409, "plan {}: does not wait for approval, it is {}", name, to_string(plan.state_at(now())));
+  keeper_.approve(plan, user_of_uid(uid));
   publish();
-  spdlog::info("plan {}: cancelled", plan.name);
-}
-
-void Book::end_jobs(const Plan& plan, std::chrono::milliseconds patience) {
-  auto jobs = jobs_in(plan);
-  for (const auto id : jobs) {
-    try {
-      cluster_.cancel_job(id);
-    } catch (const ClusterError& error) {
-      if (error.code() != ClusterError::Code::kMissing) throw;
-    }
-  }
-  for (auto waited = std::chrono::milliseconds{}; !jobs.empty() && waited < patience; waited += kPoll) {
-    wait_(kPoll);
-    jobs = jobs_in(plan);
-  }
-  if (jobs.empty()) return;
-  throw ClusterError(
-      ClusterError::Code::kBusy,
-      fmt::format("plan {}: jobs {} do not end; stintd goes on trying", plan.name, fmt::join(jobs, ", ")));
-}
-
-void Book::remove_reservations(const Plan& plan) {
-  for (const auto& segment : plan.segments) {
-    try {
-      cluster_.delete_reservation(segment.reservation);
-    } catch (const ClusterError& error) {
-      if (error.code() != ClusterError::Code::kMissing) throw;
-    }
-  }
+  return plan;
 }
 
 void Book::reconcile() {
@@ -361,18 +259,7 @@ void Book::reconcile() {
   if (table_path_.empty()) {
     table_path_ = cluster_.facts().state_save_location + "/" + contract::kPlanTableFile;
   }
-  Reservations reservations;
-  for (auto& reservation : cluster_.reservations()) reservations[reservation.name] = reservation;
-  auto plans = ledger_.plans_since(now() - kRemembered);
-  for (auto& plan : plans) {
-    try {
-      settle(plan, reservations);
-    } catch (const Error& error) {
-      spdlog::warn("{}", error.what());
-    }
-  }
   const auto nodes = cluster_.nodes();
-  std::set<std::string> suspects;
   std::vector<std::string> lost;
   for (const auto& node : nodes) {
     if (!node.usable()) lost.push_back(node.name);
@@ -381,140 +268,9 @@ void Book::reconcile() {
     const std::lock_guard lost_lock(lost_mutex_);
     lost_ = lost;
   }
-  for (auto& plan : plans) {
-    if (plan.phase == Phase::kBooked && plan.live_at(now())) swap_dead_nodes(plan, nodes);
-  }
-  suspects_ = {lost.begin(), lost.end()};
+  auto plans = ledger_.plans_since(now() - kRemembered);
+  keeper_.reconcile(plans, nodes);
   publish();
-}
-
-void Book::settle(Plan& plan, const Reservations& reservations) {
-  switch (plan.phase) {
-    case Phase::kBooking:
-      return settle_booking(plan, reservations);
-    case Phase::kBooked:
-      if (plan.live_at(now())) settle_booked(plan, reservations);
-      return;
-    case Phase::kCancelling:
-      return finish_cancel(plan, {});  // the next round looks again
-    case Phase::kCancelled:
-    case Phase::kFailed:
-      return remove_leftover(plan, reservations);
-  }
-}
-
-// stintd ended between the intent and the outcome. Nodes and times tell our reservation from another's of the
-// same name.
-void Book::settle_booking(Plan& plan, const Reservations& reservations) {
-  std::vector<std::string> ours;
-  for (const auto& segment : plan.segments) {
-    const auto found = reservations.find(segment.reservation);
-    if (found != reservations.end() && same(segment, found->second)) ours.push_back(segment.reservation);
-  }
-  if (ours.size() == plan.segments.size()) {
-    ledger_.set_phase(plan.id, Phase::kBooked);
-    plan.phase = Phase::kBooked;
-    spdlog::info("plan {}: its reservations exist; the booking is completed", plan.name);
-    note(plan, kItself, "booked", booking_text(plan));
-    return;
-  }
-  for (const auto& reservation : ours) cluster_.delete_reservation(reservation);
-  plan.reason = "stintd ended while it was booked; nothing is reserved, book it again";
-  ledger_.set_phase(plan.id, Phase::kFailed, plan.reason);
-  plan.phase = Phase::kFailed;
-  note(plan, kItself, "failed", plan.reason);
-  spdlog::warn("plan {}: {}", plan.name, plan.reason);
-}
-
-void Book::settle_booked(Plan& plan, const Reservations& reservations) {
-  for (std::size_t k = 0; k < plan.segments.size(); ++k) {
-    auto& segment = plan.segments[k];
-    if (segment.end <= now()) continue;  // Slurm removes what is over
-    const auto found = reservations.find(segment.reservation);
-    if (found != reservations.end()) {
-      if (same(segment, found->second)) continue;
-      // An admin changed it, or stintd ended in the middle of a swap: Slurm's word counts.
-      segment.nodes = found->second.nodes;
-      segment.start = found->second.start;
-      segment.end = found->second.end;
-      ledger_.set_segment(plan.id, k, segment);
-      note(plan, kItself, "reservation changed",
-           fmt::format("{} is now {} from {} to {}", segment.reservation, format_host_list(segment.nodes),
-                       format_time(segment.start), format_time(segment.end)));
-      spdlog::info("plan {}: reservation {} was changed; the ledger follows", plan.name, segment.reservation);
-      continue;
-    }
-    auto again = to_reservation(plan, segment);
-    again.start = std::max(again.start, now());
-    try {
-      cluster_.create_reservation(again);
-      segment.start = again.start;
-      ledger_.set_segment(plan.id, k, segment);
-      note(plan, kItself, "reservation made again", segment.reservation);
-      spdlog::warn("plan {}: reservation {} was missing and is made again", plan.name, segment.reservation);
-    } catch (const ClusterError& error) {
-      metrics_.count_cluster_error();
-      if (error.code() == ClusterError::Code::kUnreachable) throw;
-      plan.reason = fmt::format("its reservation was removed and cannot be made again: {}", error.what());
-      ledger_.set_phase(plan.id, Phase::kFailed, plan.reason);
-      plan.phase = Phase::kFailed;
-      note(plan, kItself, "failed", plan.reason);
-      spdlog::error("plan {}: {}", plan.name, plan.reason);
-      return;
-    }
-  }
-}
-
-// A create that was on its way when stintd was killed may take effect after the intent was undone.
-void Book::remove_leftover(const Plan& plan, const Reservations& reservations) {
-  for (const auto& segment : plan.segments) {
-    const auto found = reservations.find(segment.reservation);
-    if (found == reservations.end() || !same(segment, found->second)) continue;
-    const auto newest = ledger_.find_plan(plan.name);
-    if (newest && newest->id != plan.id && newest->live_at(now())) continue;
-    cluster_.delete_reservation(segment.reservation);
-    spdlog::info("plan {}: a left-over reservation {} is removed", plan.name, segment.reservation);
-  }
-}
-
-void Book::swap_dead_nodes(Plan& plan, const std::vector<ClusterNode>& nodes) {
-  for (std::size_t k = 0; k < plan.segments.size(); ++k) {
-    if (plan.segments[k].end <= now()) continue;
-    const auto members = plan.segments[k].nodes;
-    for (const auto& node : nodes) {
-      // A job may still run on a drained node; a node that is only rebooting gets a second look.
-      const bool gone = node.down || (node.drained && node.idle);
-      const bool certain = node.reason.starts_with("stint:") || suspects_.contains(node.name);
-      if (gone && certain && contains(members, node.name)) swap_node(plan, k, node.name);
-    }
-  }
-}
-
-bool Book::swap_node(Plan& plan, std::size_t k, const std::string& dead) {
-  auto segment = plan.segments[k];
-  const Window window{std::max(segment.start, now()), segment.end};
-  const Planner planner = capacity_.planner({plan.partition, {}, 0});
-  const auto substitute = planner.nearest(dead, window);
-  if (!substitute) return false;
-  std::replace(segment.nodes.begin(), segment.nodes.end(), dead, *substitute);
-  try {
-    cluster_.set_reservation_nodes(segment.reservation, segment.nodes);
-  } catch (const ClusterError& error) {
-    metrics_.count_cluster_error();
-    spdlog::warn("plan {}: node {} cannot be replaced by {} yet: {}", plan.name, dead, *substitute,
-                 error.what());
-    return false;
-  }
-  ledger_.set_segment(plan.id, k, segment);
-  plan.segments[k] = segment;
-  metrics_.count_swap();
-  note(plan, kItself, "node swapped", fmt::format("{} is replaced by {}", dead, *substitute));
-  spdlog::info("plan {}: node {} is replaced by {}", plan.name, dead, *substitute);
-  for (const auto job : jobs_in(plan)) {
-    ledger_.add_event({now_(), job, "node_swapped", dead,
-                       fmt::format("replaced by {} in plan {}", *substitute, plan.name)});
-  }
-  return true;
 }
 
 // The newest plan of each name; a plan that is only being booked is not in the table.

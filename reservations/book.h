@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The book of plans: the only place that makes, changes and ends them. Order of every change: the intent in
-// the ledger, then Slurm, then the outcome in the ledger, then the plan table; for an end the table comes
-// before the reservation. So a kill at any point leaves a plan that reconcile() completes or undoes, and the
-// table never names a reservation that is not there. Safe from several threads; one change at a time.
+// The book of plans: the only place that makes, changes and ends them. Decides who may and which nodes; the
+// keeper carries it out. The plan table is written after every change, for an end before the reservation
+// goes: it never names one that is not there. Safe from several threads; one change at a time.
 #pragma once
 
 #include <chrono>
@@ -15,14 +14,18 @@
 #include <vector>
 
 #include "reservations/capacity.h"
+#include "reservations/change_request.h"
+#include "reservations/changes.h"
 #include "reservations/cluster.h"
 #include "reservations/gate.h"
+#include "reservations/keeper.h"
 #include "reservations/ledger.h"
 #include "reservations/metrics.h"
 #include "reservations/offer_desk.h"
 #include "reservations/plan.h"
 #include "reservations/refusal.h"
 #include "reservations/settings.h"
+#include "reservations/shelf.h"
 
 namespace stint::reservations {
 
@@ -37,6 +40,11 @@ class OfferTaken : public Refusal {
   SearchAnswer instead_;
 };
 
+struct ExtensionOffers {
+  std::vector<std::pair<std::string, Proposal>> offers;  // with their ids
+  std::string reason, remedy;                            // without any
+};
+
 class Book {
  public:
   using Now = std::function<double()>;  // seconds since the epoch
@@ -49,6 +57,16 @@ class Book {
   Plan create(const PlanRequest& request, std::uint32_t uid);
   // Ends a plan: its owner or an operator. Jobs in it refuse the end (409) unless `force` ends them first.
   Plan cancel(const std::string& name, std::uint32_t uid, bool force);
+  // From pending to booked.
+  Plan approve(const std::string& name, std::uint32_t uid);
+  // What an extension could be, best first, each with the id by which extend() takes it.
+  ExtensionOffers offer_extension(const std::string& name, const ExtendRequest& request, std::uint32_t uid);
+  Plan extend(const std::string& name, const std::string& offer, std::uint32_t uid);
+  // Less time or fewer nodes; `request.quote` only says what it would be.
+  Plan shrink(const std::string& name, const ShrinkRequest& request, std::uint32_t uid);
+  // Who may use it. The owner always may.
+  Plan share(const std::string& name, const ShareRequest& request, std::uint32_t uid);
+  Plan transfer(const std::string& name, const std::string& owner, std::uint32_t uid);
   Plan show(const std::string& name) const;  // 404
   std::vector<Plan> list() const;
   std::vector<HistoryEntry> history(const std::string& name) const;  // 404
@@ -69,21 +87,12 @@ class Book {
   void plan_by_offer(Plan& plan, const std::string& id, std::uint32_t uid);
   void choose_nodes(Plan& plan) const;
   [[noreturn]] void refuse_for_space(const Plan& plan, const Planner& planner) const;
-  void reserve(Plan& plan);
-  void note(const Plan& plan, const std::string& who, const std::string& action,
-            const std::string& detail = {});
-  std::vector<std::uint32_t> jobs_in(const Plan& plan) const;
-  void end_jobs(const Plan& plan, std::chrono::milliseconds patience);
-  void remove_reservations(const Plan& plan);
-  void finish_cancel(Plan& plan, std::chrono::milliseconds patience);
-
-  using Reservations = std::map<std::string, ClusterReservation>;
-  void settle(Plan& plan, const Reservations& reservations);
-  void settle_booking(Plan& plan, const Reservations& reservations);
-  void settle_booked(Plan& plan, const Reservations& reservations);
-  void remove_leftover(const Plan& plan, const Reservations& reservations);
-  void swap_dead_nodes(Plan& plan, const std::vector<ClusterNode>& nodes);
-  bool swap_node(Plan& plan, std::size_t k, const std::string& dead);
+  Plan own_plan(const std::string& name, std::uint32_t uid, const std::string& deed) const;
+  Pricing pricing(const Plan& plan) const;
+  Plan commit(Plan plan, const Plan& wanted, std::uint32_t uid, const std::string& action,
+              const std::string& detail);
+  ProposalAnswer extension_of(const Plan& plan, const ExtendRequest& request) const;
+  void check_extension(const Plan& plan, std::uint32_t uid) const;
   void publish();
 
   Cluster& cluster_;
@@ -91,13 +100,13 @@ class Book {
   Metrics& metrics_;
   Settings settings_;
   Now now_;
-  Wait wait_;
   Gate gate_;
   Capacity capacity_;
   OfferDesk desk_;
+  Keeper keeper_;
+  Shelf<Proposal> proposals_{"stint plan extend"};
 
-  std::mutex change_;               // one change at a time
-  std::set<std::string> suspects_;  // nodes of plans found unusable by the last reconcile()
+  std::mutex change_;  // one change at a time
   std::string table_path_;
   std::string published_;   // the table's rows as last written
   std::string table_text_;  // the same with its time

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <set>
 
 namespace stint::reservations {
 namespace {
@@ -52,6 +54,15 @@ Planner Capacity::planner(const NodeKind& kind) const {
       planner.add_span(job.nodes, {sys_seconds{}, job.end.value_or(kForEver)});
   }
   return planner;
+}
+
+int Capacity::fewest_gpus(const std::vector<std::string>& nodes) const {
+  const std::set<std::string> wanted(nodes.begin(), nodes.end());
+  std::optional<int> fewest;
+  for (const auto& node : cluster_.nodes()) {
+    if (wanted.contains(node.name)) fewest = std::min(fewest.value_or(node.gpus), node.gpus);
+  }
+  return fewest.value_or(0);
 }
 
 int Capacity::most_gpus(const NodeKind& kind) const {

@@ -14,13 +14,6 @@
 
 namespace stint::reservations {
 
-// Which nodes will do.
-struct NodeKind {
-  std::string partition;
-  std::vector<std::string> features;  // all of them
-  int gpus = 0;                       // at least so many each
-};
-
 class Capacity {
  public:
   using Now = std::function<double()>;  // seconds since the epoch
@@ -30,6 +23,8 @@ class Capacity {
   // Taken are: nodes by their own state, reservations of anybody, live plans (their reservation may still be
   // on its way), and running jobs until their time limit. Throws ClusterError.
   Planner planner(const NodeKind& kind) const;
+  // Of the node among these that has the fewest; 0 where none of them is known.
+  int fewest_gpus(const std::vector<std::string>& nodes) const;
   // Of one node of this kind; 0 without any.
   int most_gpus(const NodeKind& kind) const;
   // Jobs that wait for nodes of the partition outside any reservation: they may start before a plan is

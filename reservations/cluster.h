@@ -116,7 +116,9 @@ class Cluster {
 
   // Explicit nodes. Returns only when the reservation exists with exactly these nodes; else nothing is left.
   virtual void create_reservation(const ClusterReservation& reservation) = 0;
-  virtual void set_reservation_nodes(const std::string& name, const std::vector<std::string>& nodes) = 0;
+  // Changes what differs of a reservation that exists as `from`: all of it or nothing. A start that is past
+  // cannot be changed.
+  virtual void update_reservation(const ClusterReservation& from, const ClusterReservation& to) = 0;
   virtual void delete_reservation(const std::string& name) = 0;
 
   // DRAIN first, so that a slurmd that comes back is not given work, then DOWN, which ends the jobs there.

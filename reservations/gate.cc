@@ -26,6 +26,22 @@ void Gate::check_booker(const std::string& subject, std::uint32_t uid) const {
          user_of_uid(uid));
 }
 
+bool Gate::is_approver(std::uint32_t uid) const {
+  return contains(policy_.approvers, user_of_uid(uid)) || cluster_.is_operator(uid);
+}
+
+void Gate::check_approver(const std::string& subject, std::uint32_t uid) const {
+  if (is_approver(uid)) return;
+  refuse(403, "{}: user {} may not approve plans; ask an operator ([policy] approvers)", subject,
+         user_of_uid(uid));
+}
+
+bool Gate::needs_approval(int nodes, std::int64_t cents, std::uint32_t uid) const {
+  const bool large = (policy_.approve_above_nodes && nodes > *policy_.approve_above_nodes) ||
+                     (policy_.approve_above_cents && cents > *policy_.approve_above_cents);
+  return large && !is_approver(uid);
+}
+
 void Gate::check_size(const std::string& subject, int nodes, std::chrono::seconds duration) const {
   if (policy_.max_nodes > 0 && nodes > policy_.max_nodes) {
     refuse(403, "{}: wants {} nodes with its spares, at most {} are allowed ([policy] max_nodes)", subject,

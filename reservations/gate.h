@@ -17,6 +17,10 @@ class Gate {
   Gate(Cluster& cluster, const Settings& settings) : cluster_(cluster), policy_(settings.policy) {}
 
   void check_booker(const std::string& subject, std::uint32_t uid) const;
+  // Who may say yes to a plan that waits for approval.
+  void check_approver(const std::string& subject, std::uint32_t uid) const;
+  // Whether a plan of this size and price, booked by this user, must wait for one. Approvers need none.
+  bool needs_approval(int nodes, std::int64_t cents, std::uint32_t uid) const;
   // `nodes` with spares.
   void check_size(const std::string& subject, int nodes, std::chrono::seconds duration) const;
   void check_start(const std::string& subject, std::chrono::sys_seconds start,
@@ -25,6 +29,8 @@ class Gate {
   std::string partition(const std::string& subject, const std::string& asked) const;
 
  private:
+  bool is_approver(std::uint32_t uid) const;
+
   Cluster& cluster_;
   Policy policy_;
 };

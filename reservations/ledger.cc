@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <array>
+#include <initializer_list>
 #include <utility>
 
 #include "base/error.h"
@@ -21,7 +22,7 @@ constexpr int kBusyMilliseconds = 5'000;
 
 // Each step takes a ledger from one version to the next; an old ledger is brought up when it is opened. Steps
 // that a release has had are never changed.
-constexpr std::array<const char*, 2> kSchemaSteps{
+constexpr std::array<const char*, 3> kSchemaSteps{
     R"sql(
 CREATE TABLE plans (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -83,6 +84,21 @@ CREATE TABLE history (
   detail TEXT NOT NULL
 );
 CREATE INDEX history_by_plan ON history(plan);
+)sql",
+    R"sql(
+ALTER TABLE plans ADD COLUMN features TEXT NOT NULL DEFAULT '';
+ALTER TABLE plans ADD COLUMN gpus INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE plans ADD COLUMN account TEXT NOT NULL DEFAULT '';
+ALTER TABLE plans ADD COLUMN needs_approval INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE changes (
+  plan INTEGER PRIMARY KEY REFERENCES plans(id),
+  wanted INTEGER NOT NULL REFERENCES plans(id),
+  t REAL NOT NULL,
+  who TEXT NOT NULL,
+  action TEXT NOT NULL,
+  detail TEXT NOT NULL
+);
+CREATE INDEX changes_by_wanted ON changes(wanted);
 )sql"};
 constexpr int kSchemaVersion = static_cast<int>(kSchemaSteps.size());
 
@@ -125,32 +141,70 @@ std::vector<Segment> read_segments(SQLite::Database& database, std::int64_t plan
   return segments;
 }
 
+// In the order of read_plan() and bind_plan(). What a change may not touch (name, phase, …) is not among
+// them.
 constexpr char kPlanColumns[] =
-    "SELECT id, name, phase, force, reason, owner_uid, owner, users, uids, partition, nodes, spares, "
-    "price_cents, currency, rate_micros, switches, created FROM plans ";
+    "owner_uid, owner, users, uids, partition, features, gpus, account, needs_approval, nodes, spares, "
+    "price_cents, currency, rate_micros, switches, created";
+constexpr int kPlanColumnCount = 16;
+
+// A row of `changes` names as its `wanted` a row of `plans` that is no plan itself.
+std::string select_plans(const std::string& where) {
+  return fmt::format("SELECT id, name, phase, force, reason, {} FROM plans WHERE {}", kPlanColumns, where);
+}
+constexpr char kNoChange[] = "id NOT IN (SELECT wanted FROM changes)";
 
 Plan read_plan(SQLite::Database& database, SQLite::Statement& row) {
   Plan plan;
-  plan.id = row.getColumn(0).getInt64();
-  plan.name = row.getColumn(1).getString();
-  plan.phase = parse_phase(row.getColumn(2).getString());
-  plan.force = row.getColumn(3).getInt() != 0;
-  plan.reason = row.getColumn(4).getString();
-  plan.owner_uid = static_cast<std::uint32_t>(row.getColumn(5).getInt64());
-  plan.owner = row.getColumn(6).getString();
-  plan.users = list_of(row.getColumn(7).getString());
-  for (const auto& uid : list_of(row.getColumn(8).getString())) {
+  int column = 0;
+  const auto next = [&] { return row.getColumn(column++); };
+  plan.id = next().getInt64();
+  plan.name = next().getString();
+  plan.phase = parse_phase(next().getString());
+  plan.force = next().getInt() != 0;
+  plan.reason = next().getString();
+  plan.owner_uid = static_cast<std::uint32_t>(next().getInt64());
+  plan.owner = next().getString();
+  plan.users = list_of(next().getString());
+  for (const auto& uid : list_of(next().getString())) {
     plan.uids.push_back(static_cast<std::uint32_t>(parse_integer(uid, 0, UINT32_MAX)));
   }
-  plan.partition = row.getColumn(9).getString();
-  plan.nodes = row.getColumn(10).getInt();
-  plan.spares = row.getColumn(11).getInt();
-  plan.price = {row.getColumn(12).getInt64(), row.getColumn(13).getString(),
-                Rate{row.getColumn(14).getInt64()}};
-  plan.switches = row.getColumn(15).getInt();
-  plan.created = time_of(row.getColumn(16));
+  plan.kind.partition = next().getString();
+  plan.kind.features = list_of(next().getString());
+  plan.kind.gpus = next().getInt();
+  plan.account = next().getString();
+  plan.needs_approval = next().getInt() != 0;
+  plan.nodes = next().getInt();
+  plan.spares = next().getInt();
+  plan.price.cents = next().getInt64();
+  plan.price.currency = next().getString();
+  plan.price.rate = Rate{next().getInt64()};
+  plan.switches = next().getInt();
+  plan.created = time_of(next());
   plan.segments = read_segments(database, plan.id);
   return plan;
+}
+
+// From `place` on.
+void bind_plan(SQLite::Statement& statement, int place, const Plan& plan) {
+  const auto text = [&](const std::string& value) { statement.bind(place++, value); };
+  const auto number = [&](std::int64_t value) { statement.bind(place++, value); };
+  number(plan.owner_uid);
+  text(plan.owner);
+  text(joined(plan.users));
+  text(joined(plan.uids));
+  text(plan.kind.partition);
+  text(joined(plan.kind.features));
+  number(plan.kind.gpus);
+  text(plan.account);
+  number(plan.needs_approval ? 1 : 0);
+  number(plan.nodes);
+  number(plan.spares);
+  number(plan.price.cents);
+  text(plan.price.currency);
+  number(plan.price.rate.micros);
+  number(plan.switches);
+  number(plan.created.time_since_epoch().count());
 }
 
 void write_segment(SQLite::Database& database, std::int64_t plan, std::size_t k, const Segment& segment) {
@@ -162,6 +216,57 @@ void write_segment(SQLite::Database& database, std::int64_t plan, std::size_t k,
   statement.bind(5, static_cast<std::int64_t>(segment.end.time_since_epoch().count()));
   statement.bind(6, joined(segment.nodes));
   statement.exec();
+}
+
+std::int64_t insert_plan(SQLite::Database& database, const Plan& plan) {
+  std::string places = "?, ?, ''";
+  for (int i = 0; i < kPlanColumnCount; ++i) places += ", ?";
+  SQLite::Statement statement(
+      database, fmt::format("INSERT INTO plans (name, phase, reason, {}) VALUES ({})", kPlanColumns, places));
+  statement.bind(1, plan.name);
+  statement.bind(2, std::string(to_string(Phase::kBooking)));
+  bind_plan(statement, 3, plan);
+  statement.exec();
+  const std::int64_t id = database.getLastInsertRowid();
+  for (std::size_t k = 0; k < plan.segments.size(); ++k) write_segment(database, id, k, plan.segments[k]);
+  return id;
+}
+
+void insert_history(SQLite::Database& database, std::int64_t plan, const HistoryEntry& entry) {
+  SQLite::Statement statement(database,
+                              "INSERT INTO history (t, plan, who, action, detail) VALUES (?, ?, ?, ?, ?)");
+  statement.bind(1, entry.t);
+  statement.bind(2, plan);
+  statement.bind(3, entry.who);
+  statement.bind(4, entry.action);
+  statement.bind(5, entry.detail);
+  statement.exec();
+}
+
+void run(SQLite::Database& database, const char* text, std::initializer_list<std::int64_t> values) {
+  SQLite::Statement statement(database, text);
+  int place = 1;
+  for (const std::int64_t value : values) statement.bind(place++, value);
+  statement.exec();
+}
+
+void delete_plan(SQLite::Database& database, std::int64_t plan) {
+  run(database, "DELETE FROM segments WHERE plan = ?", {plan});
+  run(database, "DELETE FROM plans WHERE id = ?", {plan});
+}
+
+struct ChangeRow {
+  std::int64_t wanted = 0;
+  HistoryEntry entry;
+};
+
+std::optional<ChangeRow> read_change(SQLite::Database& database, std::int64_t plan) {
+  SQLite::Statement query(database, "SELECT wanted, t, who, action, detail FROM changes WHERE plan = ?");
+  query.bind(1, plan);
+  if (!query.executeStep()) return std::nullopt;
+  return ChangeRow{query.getColumn(0).getInt64(),
+                   {query.getColumn(1).getDouble(), query.getColumn(2).getString(),
+                    query.getColumn(3).getString(), query.getColumn(4).getString()}};
 }
 
 Phase read_phase(SQLite::Database& database, std::int64_t plan) {
@@ -235,28 +340,7 @@ void Ledger::prepare_schema() {
 std::int64_t Ledger::add_plan(const Plan& plan) {
   return guarded([&](SQLite::Database& database) {
     SQLite::Transaction transaction(database);
-    SQLite::Statement statement(
-        database,
-        "INSERT INTO plans (name, phase, reason, owner_uid, owner, users, uids, partition, nodes, spares, "
-        "price_cents, currency, rate_micros, switches, created) VALUES (?, ?, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-        "?, ?, ?)");
-    statement.bind(1, plan.name);
-    statement.bind(2, std::string(to_string(Phase::kBooking)));
-    statement.bind(3, static_cast<std::int64_t>(plan.owner_uid));
-    statement.bind(4, plan.owner);
-    statement.bind(5, joined(plan.users));
-    statement.bind(6, joined(plan.uids));
-    statement.bind(7, plan.partition);
-    statement.bind(8, plan.nodes);
-    statement.bind(9, plan.spares);
-    statement.bind(10, plan.price.cents);
-    statement.bind(11, plan.price.currency);
-    statement.bind(12, plan.price.rate.micros);
-    statement.bind(13, plan.switches);
-    statement.bind(14, static_cast<std::int64_t>(plan.created.time_since_epoch().count()));
-    statement.exec();
-    const std::int64_t id = database.getLastInsertRowid();
-    for (std::size_t k = 0; k < plan.segments.size(); ++k) write_segment(database, id, k, plan.segments[k]);
+    const auto id = insert_plan(database, plan);
     transaction.commit();
     return id;
   });
@@ -266,40 +350,105 @@ void Ledger::drop_plan(std::int64_t plan) {
   guarded([&](SQLite::Database& database) {
     SQLite::Transaction transaction(database);
     if (read_phase(database, plan) != Phase::kBooking) fail("ledger: only an intent can be removed");
-    for (const char* text : {"DELETE FROM segments WHERE plan = ?", "DELETE FROM plans WHERE id = ?"}) {
-      SQLite::Statement statement(database, text);
-      statement.bind(1, plan);
-      statement.exec();
-    }
+    delete_plan(database, plan);
     transaction.commit();
   });
 }
 
-void Ledger::set_phase(std::int64_t plan, Phase phase, const std::string& reason, bool force) {
+void Ledger::set_phase(const Plan& plan, const std::optional<HistoryEntry>& entry) {
   guarded([&](SQLite::Database& database) {
     SQLite::Transaction transaction(database);
-    const Phase from = read_phase(database, plan);
-    if (!may_follow(from, phase))
-      fail("ledger: a plan that is {} cannot become {}", to_string(from), to_string(phase));
+    const Phase from = read_phase(database, plan.id);
+    if (!may_follow(from, plan.phase))
+      fail("ledger: a plan that is {} cannot become {}", to_string(from), to_string(plan.phase));
     SQLite::Statement statement(database, "UPDATE plans SET phase = ?, reason = ?, force = ? WHERE id = ?");
-    statement.bind(1, std::string(to_string(phase)));
-    statement.bind(2, reason);
-    statement.bind(3, force ? 1 : 0);
-    statement.bind(4, plan);
+    statement.bind(1, std::string(to_string(plan.phase)));
+    statement.bind(2, plan.reason);
+    statement.bind(3, plan.force ? 1 : 0);
+    statement.bind(4, plan.id);
+    statement.exec();
+    if (entry) insert_history(database, plan.id, *entry);
+    transaction.commit();
+  });
+}
+
+void Ledger::set_segment(std::int64_t plan, std::size_t k, const Segment& segment,
+                         const HistoryEntry& entry) {
+  guarded([&](SQLite::Database& database) {
+    SQLite::Transaction transaction(database);
+    write_segment(database, plan, k, segment);
+    insert_history(database, plan, entry);
+    transaction.commit();
+  });
+}
+
+void Ledger::begin_change(const PlanChange& change) {
+  guarded([&](SQLite::Database& database) {
+    SQLite::Transaction transaction(database);
+    if (read_phase(database, change.wanted.id) != Phase::kBooked)
+      fail("ledger: only a booked plan can be changed");
+    const std::int64_t wanted = insert_plan(database, change.wanted);
+    SQLite::Statement statement(database, "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)");
+    statement.bind(1, change.wanted.id);
+    statement.bind(2, wanted);
+    statement.bind(3, change.entry.t);
+    statement.bind(4, change.entry.who);
+    statement.bind(5, change.entry.action);
+    statement.bind(6, change.entry.detail);
     statement.exec();
     transaction.commit();
   });
 }
 
-void Ledger::set_segment(std::int64_t plan, std::size_t k, const Segment& segment) {
-  guarded([&](SQLite::Database& database) { write_segment(database, plan, k, segment); });
+std::optional<PlanChange> Ledger::open_change(std::int64_t plan) const {
+  return guarded([&](SQLite::Database& database) -> std::optional<PlanChange> {
+    const auto change = read_change(database, plan);
+    if (!change) return std::nullopt;
+    SQLite::Statement query(database, select_plans("id = ?"));
+    query.bind(1, change->wanted);
+    if (!query.executeStep()) fail("ledger: the change of plan {} has lost what was wanted", plan);
+    Plan wanted = read_plan(database, query);
+    wanted.id = plan;
+    wanted.phase = read_phase(database, plan);
+    return PlanChange{wanted, change->entry};
+  });
+}
+
+void Ledger::finish_change(std::int64_t plan) {
+  guarded([&](SQLite::Database& database) {
+    SQLite::Transaction transaction(database);
+    const auto change = read_change(database, plan);
+    if (!change) fail("ledger: plan {} has no open change", plan);
+    run(database,
+        fmt::format("UPDATE plans SET ({0}) = (SELECT {0} FROM plans WHERE id = ?) WHERE id = ?",
+                    kPlanColumns)
+            .c_str(),
+        {change->wanted, plan});
+    run(database, "DELETE FROM segments WHERE plan = ?", {plan});
+    run(database, "UPDATE segments SET plan = ? WHERE plan = ?", {plan, change->wanted});
+    run(database, "DELETE FROM changes WHERE plan = ?", {plan});
+    delete_plan(database, change->wanted);
+    insert_history(database, plan, change->entry);
+    transaction.commit();
+  });
+}
+
+void Ledger::drop_change(std::int64_t plan) {
+  guarded([&](SQLite::Database& database) {
+    SQLite::Transaction transaction(database);
+    const auto change = read_change(database, plan);
+    if (!change) return;
+    run(database, "DELETE FROM changes WHERE plan = ?", {plan});
+    delete_plan(database, change->wanted);
+    transaction.commit();
+  });
 }
 
 std::vector<Plan> Ledger::plans_since(sys_seconds since) const {
   return guarded([&](SQLite::Database& database) {
     SQLite::Statement query(
-        database,
-        std::string(kPlanColumns) + "WHERE id IN (SELECT plan FROM segments WHERE end >= ?) ORDER BY id");
+        database, select_plans(fmt::format(
+                      "id IN (SELECT plan FROM segments WHERE end >= ?) AND {} ORDER BY id", kNoChange)));
     query.bind(1, static_cast<std::int64_t>(since.time_since_epoch().count()));
     std::vector<Plan> plans;
     while (query.executeStep()) plans.push_back(read_plan(database, query));
@@ -309,24 +458,16 @@ std::vector<Plan> Ledger::plans_since(sys_seconds since) const {
 
 std::optional<Plan> Ledger::find_plan(const std::string& name) const {
   return guarded([&](SQLite::Database& database) -> std::optional<Plan> {
-    SQLite::Statement query(database, std::string(kPlanColumns) + "WHERE name = ? ORDER BY id DESC LIMIT 1");
+    SQLite::Statement query(database,
+                            select_plans(fmt::format("name = ? AND {} ORDER BY id DESC LIMIT 1", kNoChange)));
     query.bind(1, name);
     if (!query.executeStep()) return std::nullopt;
     return read_plan(database, query);
   });
 }
 
-void Ledger::add_history(const HistoryEntry& entry) {
-  guarded([&](SQLite::Database& database) {
-    SQLite::Statement statement(database,
-                                "INSERT INTO history (t, plan, who, action, detail) VALUES (?, ?, ?, ?, ?)");
-    statement.bind(1, entry.t);
-    statement.bind(2, entry.plan);
-    statement.bind(3, entry.who);
-    statement.bind(4, entry.action);
-    statement.bind(5, entry.detail);
-    statement.exec();
-  });
+void Ledger::add_history(std::int64_t plan, const HistoryEntry& entry) {
+  guarded([&](SQLite::Database& database) { insert_history(database, plan, entry); });
 }
 
 std::vector<HistoryEntry> Ledger::history(std::int64_t plan) const {
@@ -336,7 +477,7 @@ std::vector<HistoryEntry> Ledger::history(std::int64_t plan) const {
     query.bind(1, plan);
     std::vector<HistoryEntry> entries;
     while (query.executeStep()) {
-      entries.push_back({query.getColumn(0).getDouble(), plan, query.getColumn(1).getString(),
+      entries.push_back({query.getColumn(0).getDouble(), query.getColumn(1).getString(),
                          query.getColumn(2).getString(), query.getColumn(3).getString()});
     }
     return entries;

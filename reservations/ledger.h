@@ -31,11 +31,16 @@ struct JobEvent {
 
 // Who did what to a plan, when.
 struct HistoryEntry {
-  double t = 0;  // seconds since the epoch
-  std::int64_t plan = 0;
+  double t = 0;        // seconds since the epoch
   std::string who;     // a user name, or "stintd"
-  std::string action;  // booked, cancelled, failed, node swapped, reservation changed, reservation made again
+  std::string action;  // booked, cancelled, extended, failed, node swapped, reservation changed, …
   std::string detail;  // may be empty
+};
+
+// A plan as somebody wants it, while Slurm's reservations are brought there.
+struct PlanChange {
+  Plan wanted;  // its id is the plan's
+  HistoryEntry entry;
 };
 
 // A fast requeue on its way. The row is written before the first change in Slurm and closed after the last.
@@ -66,15 +71,23 @@ class Ledger {
   std::int64_t add_plan(const Plan& plan);
   // Removes an intent that came to nothing.
   void drop_plan(std::int64_t plan);
-  // Throws Error where may_follow() forbids it; then nothing has changed.
-  void set_phase(std::int64_t plan, Phase phase, const std::string& reason = {}, bool force = false);
-  void set_segment(std::int64_t plan, std::size_t k, const Segment& segment);
+  // Phase, reason and force as the plan has them now, and the line of its history, if any. Throws Error where
+  // may_follow() forbids it; then nothing has changed.
+  void set_phase(const Plan& plan, const std::optional<HistoryEntry>& entry = {});
+  void set_segment(std::int64_t plan, std::size_t k, const Segment& segment, const HistoryEntry& entry);
+
+  // The intent to change a booked plan; it has none yet.
+  void begin_change(const PlanChange& change);
+  std::optional<PlanChange> open_change(std::int64_t plan) const;
+  // The plan becomes what was wanted, and its history says so.
+  void finish_change(std::int64_t plan);
+  void drop_change(std::int64_t plan);
   // Plans that end at `since` or later, oldest first.
   std::vector<Plan> plans_since(std::chrono::sys_seconds since) const;
   // The newest plan of that name.
   std::optional<Plan> find_plan(const std::string& name) const;
 
-  void add_history(const HistoryEntry& entry);
+  void add_history(std::int64_t plan, const HistoryEntry& entry);
   std::vector<HistoryEntry> history(std::int64_t plan) const;  // oldest first
 
   void add_event(const JobEvent& event);

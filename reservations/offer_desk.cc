@@ -21,10 +21,8 @@ constexpr std::int64_t kMaxOffers = 50;
 constexpr std::int64_t kMaxGpus = 1'024;
 constexpr std::int64_t kLatest = 1LL << 40;
 constexpr seconds kMaxDuration = std::chrono::days{3650};
-constexpr seconds kOneSegmentAtLeast{3600};  // unless the whole is shorter
-constexpr seconds kValid = std::chrono::minutes{15};
+constexpr seconds kOneSegmentAtLeast{3600};          // unless the whole is shorter
 constexpr seconds kHorizon = std::chrono::weeks{8};  // where no --before is given
-constexpr std::size_t kShelf = 10'000;
 
 OfferOrder order_of(const std::string& text) {
   if (text == "finish") return OfferOrder::kFinish;
@@ -125,18 +123,14 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   SearchAnswer answer;
   answer.reason = std::move(found.reason);
   answer.remedy = std::move(found.remedy);
-  answer.valid_until = now() + kValid;
+  answer.valid_until = now() + Shelf<ShelvedOffer>::kValid;
   if (const auto waiting = capacity_.waiting_jobs(request.kind.partition);
       waiting > 0 && !found.offers.empty()) {
     answer.warning = fmt::format("{} jobs wait in partition {}; they may take nodes before these are booked",
                                  waiting, request.kind.partition);
   }
-  const std::lock_guard lock(mutex_);
-  std::erase_if(shelf_, [&](const auto& entry) { return entry.second.until < now(); });
-  if (shelf_.size() + found.offers.size() > kShelf) shelf_.clear();
   for (auto& offer : found.offers) {
-    const auto id = new_id();
-    shelf_[id] = {request, offer, answer.valid_until};
+    const auto id = shelf_.put({request, offer}, now());
     answer.offers.emplace_back(id, std::move(offer));
   }
   return answer;
@@ -165,29 +159,6 @@ Availability OfferDesk::availability(NodeKind kind, seconds span) const {
     availability.steps.push_back({origin + std::chrono::minutes{minute}, counts[minute]});
   }
   return availability;
-}
-
-ShelvedOffer OfferDesk::find(const std::string& id) const {
-  const std::lock_guard lock(mutex_);
-  const auto found = shelf_.find(id);
-  if (found == shelf_.end() || found->second.until < now()) {
-    refuse(410,
-           "offer {}: there is none of that id, or it is older than {} minutes; search again with "
-           "'stint plan search'",
-           id.substr(0, 40), kValid / std::chrono::minutes{1});
-  }
-  return found->second;
-}
-
-// Six letters and digits without those that are read as others. mutex_ is held.
-std::string OfferDesk::new_id() {
-  constexpr std::string_view kLetters = "abcdefghjkmnpqrstuvwxyz23456789";
-  std::string id;
-  do {
-    id.assign(1, 'o');
-    while (id.size() < 6) id += kLetters[random_() % kLetters.size()];
-  } while (shelf_.contains(id));
-  return id;
 }
 
 }  // namespace stint::reservations

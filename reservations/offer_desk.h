@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Searches for offers and remembers what was offered, for the short time in which it can be booked by its id.
-// Offers are promises of nothing: who books one finds out whether its nodes are still free. Safe from several
-// threads.
+// Searches for offers and shelves them, so that they can be booked by their ids. Safe from several threads.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
-#include <map>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -18,6 +13,7 @@
 #include "reservations/gate.h"
 #include "reservations/offers.h"
 #include "reservations/settings.h"
+#include "reservations/shelf.h"
 
 namespace stint::reservations {
 
@@ -46,7 +42,6 @@ struct Availability {
 struct ShelvedOffer {
   OfferRequest request;
   Offer offer;
-  std::chrono::sys_seconds until{};  // it can be booked
 };
 
 struct SearchAnswer {
@@ -69,21 +64,18 @@ class OfferDesk {
   SearchAnswer search(OfferRequest request, std::uint32_t uid);
   Availability availability(NodeKind kind, std::chrono::seconds span) const;
   // Throws Refusal (410) when there is no such offer any more.
-  ShelvedOffer find(const std::string& id) const;
+  ShelvedOffer find(const std::string& id) const { return shelf_.find(id, now()); }
 
  private:
   std::chrono::sys_seconds now() const;
   void count_nodes(OfferRequest& request) const;
-  std::string new_id();
 
   const Capacity& capacity_;
   const Gate& gate_;
   const Settings& settings_;
   Now now_;
 
-  mutable std::mutex mutex_;
-  std::map<std::string, ShelvedOffer> shelf_;
-  std::mt19937_64 random_{std::random_device{}()};
+  Shelf<ShelvedOffer> shelf_{"stint plan search"};
 };
 
 }  // namespace stint::reservations

@@ -17,9 +17,11 @@ using std::chrono::seconds;
 using std::chrono::sys_seconds;
 
 constexpr int kMaxNodes = 65'536;
+constexpr int kMaxGpus = 1'024;
 constexpr seconds kMaxDuration = std::chrono::days{3650};
 
-constexpr std::array<std::pair<Phase, std::string_view>, 5> kPhases{{{Phase::kBooking, "booking"},
+constexpr std::array<std::pair<Phase, std::string_view>, 6> kPhases{{{Phase::kBooking, "booking"},
+                                                                     {Phase::kPending, "pending"},
                                                                      {Phase::kBooked, "booked"},
                                                                      {Phase::kCancelling, "cancelling"},
                                                                      {Phase::kCancelled, "cancelled"},
@@ -45,6 +47,8 @@ std::string_view to_string(PlanState state) {
   switch (state) {
     case PlanState::kBooking:
       return "booking";
+    case PlanState::kPending:
+      return "pending";
     case PlanState::kScheduled:
       return "scheduled";
     case PlanState::kActive:
@@ -63,7 +67,9 @@ bool may_follow(Phase from, Phase to) {
   if (from == to) return true;
   switch (from) {
     case Phase::kBooking:
-      return to == Phase::kBooked || to == Phase::kFailed;
+      return to == Phase::kPending || to == Phase::kBooked || to == Phase::kFailed;
+    case Phase::kPending:
+      return to == Phase::kBooked || to == Phase::kCancelling || to == Phase::kFailed;
     case Phase::kBooked:
       return to == Phase::kCancelling || to == Phase::kFailed;
     case Phase::kCancelling:
@@ -79,6 +85,7 @@ PlanState Plan::state_at(sys_seconds now) const {
   if (phase == Phase::kFailed) return PlanState::kFailed;
   if (phase == Phase::kCancelled || phase == Phase::kCancelling) return PlanState::kCancelled;
   if (phase == Phase::kBooking) return PlanState::kBooking;
+  if (phase == Phase::kPending) return PlanState::kPending;
   if (segments.empty() || now >= segments.back().end) return PlanState::kExpired;
   const bool within = std::any_of(segments.begin(), segments.end(), [&](const Segment& segment) {
     return segment.start <= now && now < segment.end;
@@ -89,7 +96,7 @@ PlanState Plan::state_at(sys_seconds now) const {
 bool Plan::live_at(sys_seconds now) const {
   if (phase == Phase::kCancelling) return true;  // its reservations still exist
   const auto state = state_at(now);
-  return state == PlanState::kBooking || state == PlanState::kScheduled || state == PlanState::kActive;
+  return state != PlanState::kExpired && state != PlanState::kFailed && state != PlanState::kCancelled;
 }
 
 void check_plan_name(const std::string& name) {
@@ -115,11 +122,14 @@ PlanRequest PlanRequest::parse(const nlohmann::json& body) {
   request.duration = fields.duration("duration", kMaxDuration).value_or(seconds{});
   if (const auto start = fields.integer("start", 0, 1LL << 40)) request.start = sys_seconds{seconds{*start}};
   request.partition = fields.text("partition").value_or("");
+  request.features = fields.names("features").value_or(std::vector<std::string>{});
+  request.gpus_per_node = static_cast<int>(fields.integer("gpus_per_node", 0, kMaxGpus).value_or(0));
   request.users = fields.names("users").value_or(std::vector<std::string>{});
   request.quote = fields.flag("quote").value_or(false);
   fields.refuse_others();
   if (!request.offer.empty()) {
-    for (const char* field : {"nodes", "spares", "duration", "start", "partition"}) {
+    for (const char* field :
+         {"nodes", "spares", "duration", "start", "partition", "features", "gpus_per_node"}) {
       if (body.contains(field)) fail("plan {}: an offer has its own {}; leave it out", request.name, field);
     }
     return request;
@@ -149,7 +159,10 @@ nlohmann::json to_json(const Plan& plan, sys_seconds now, const std::vector<std:
                       {"state", to_string(plan.state_at(now))},
                       {"owner", plan.owner},
                       {"users", plan.users},
-                      {"partition", plan.partition},
+                      {"partition", plan.kind.partition},
+                      {"features", plan.kind.features},
+                      {"gpus_per_node", plan.kind.gpus},
+                      {"account", plan.account},
                       {"nodes", plan.nodes},
                       {"spares", plan.spares},
                       {"price", to_json(plan.price)},
@@ -166,7 +179,7 @@ PlanRow to_table_row(const Plan& plan, sys_seconds now) {
   row.state = to_string(plan.state_at(now));
   row.users = plan.users;
   row.uids = plan.uids;
-  row.partition = plan.partition;
+  row.partition = plan.kind.partition;
   row.nodes = plan.nodes;
   row.spares = plan.spares;
   for (const auto& segment : plan.segments) {

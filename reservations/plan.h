@@ -17,18 +17,27 @@ namespace stint::reservations {
 
 // What the ledger remembers. Everything that depends on the clock is PlanState.
 //
-//   booking ──> booked ──> cancelling ──> cancelled
-//      └───────────┴──> failed
-enum class Phase { kBooking, kBooked, kCancelling, kCancelled, kFailed };
+//   booking ──> [pending ──>] booked ──> cancelling ──> cancelled
+//      └────────────┴───────────┴──> failed
+//
+// Pending: its reservations exist, but nobody may use them until it is approved.
+enum class Phase { kBooking, kPending, kBooked, kCancelling, kCancelled, kFailed };
 
 // What people see.
-enum class PlanState { kBooking, kScheduled, kActive, kExpired, kFailed, kCancelled };
+enum class PlanState { kBooking, kPending, kScheduled, kActive, kExpired, kFailed, kCancelled };
 
 std::string_view to_string(Phase phase);
 std::string_view to_string(PlanState state);
 Phase parse_phase(std::string_view text);  // throws Error
 // Whether the ledger may move a plan from one phase to another (a plan may always stay).
 bool may_follow(Phase from, Phase to);
+
+// Which nodes will do.
+struct NodeKind {
+  std::string partition;
+  std::vector<std::string> features;  // all of them
+  int gpus = 0;                       // at least so many each
+};
 
 struct Segment {
   std::string reservation;
@@ -42,12 +51,14 @@ struct Plan {
   std::string name;
   Phase phase = Phase::kBooking;
   bool force = false;  // cancelling: end its jobs
-  std::string reason;  // why it failed
+  std::string reason;  // why it failed or was cancelled
+  bool needs_approval = false;
   std::uint32_t owner_uid = 0;
   std::string owner;
   std::vector<std::string> users;
   std::vector<std::uint32_t> uids;  // of users, in the same order
-  std::string partition;
+  std::string account;              // that is charged
+  NodeKind kind;  // of every node, also of those that replace others; gpus: the fewest of any at booking
   int nodes = 0;
   int spares = 0;
   Price price;
@@ -71,7 +82,9 @@ struct PlanRequest {
   int spares = 0;
   std::optional<std::chrono::sys_seconds> start;  // none: now
   std::chrono::seconds duration{};
-  std::string partition;           // empty: Slurm's default partition
+  std::string partition;  // empty: Slurm's default partition
+  std::vector<std::string> features;
+  int gpus_per_node = 0;
   std::vector<std::string> users;  // empty: the requesting user
   bool quote = false;              // say nodes and price, book nothing
 

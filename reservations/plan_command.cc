@@ -13,12 +13,14 @@
 
 #include "base/config.h"
 #include "base/error.h"
-#include "base/http.h"
 #include "base/text.h"
 #include "recipes/recipe.h"
 #include "reservations/money.h"
 #include "reservations/plan.h"
+#include "reservations/plan_change_command.h"
 #include "reservations/plan_view.h"
+#include "reservations/service_call.h"
+#include "reservations/users.h"
 
 namespace stint::reservations {
 namespace {
@@ -26,8 +28,6 @@ namespace {
 using nlohmann::json;
 using std::chrono::seconds;
 using std::chrono::sys_seconds;
-
-constexpr std::chrono::seconds kTimeout{60};
 
 struct Options {
   std::string config;
@@ -51,35 +51,38 @@ struct Options {
   std::string partition;
   std::vector<std::string> features;
   std::vector<std::string> users;
+  std::vector<std::string> states;
+  bool mine = false;
   bool yes = false;
   bool force = false;
 };
 
-// Only plain names go into a path.
-std::string plan_path(const std::string& name) {
-  if (!valid_name(name)) fail("plan: '{}' is no plan name; see 'stint plan list'", name.substr(0, 80));
-  return "/v1/plans/" + name;
-}
-
 json call(const Options& options, const std::string& method, const std::string& path, const json& body = {}) {
-  const Config config = load_config(options.config);
-  const HttpClient client(config.address, Munge(config.munge_socket), config.server_uids, kTimeout);
-  const HttpReply reply = client.call(method, path, body);
-  if (reply.status < 400) return reply.body;
-  const bool explained =
-      reply.body.is_object() && reply.body.contains("error") && reply.body["error"].is_string();
-  if (reply.body.is_object() && reply.body.contains("instead"))
-    std::cout << offers_text(reply.body["instead"]);
-  if (explained) throw Error(reply.body["error"].get<std::string>());
-  fail("stintd answers with status {}", reply.status);
+  return call_service(options.config, method, path, body);
 }
 
 void print(const Options& options, const json& answer, std::string (*as_text)(const json&)) {
   std::cout << (options.format == "json" ? answer.dump(2) + "\n" : as_text(answer));
 }
 
+bool mine(const json& plan) {
+  const std::string me = user_of_uid(::getuid());
+  const auto& users = plan.at("users");
+  return plan.at("owner") == me || std::find(users.begin(), users.end(), me) != users.end();
+}
+
 void list(const Options& options) {
-  print(options, call(options, "GET", "/v1/plans"), plans_text);
+  json chosen = json::array();
+  for (auto& plan : call(options, "GET", "/v1/plans")) {
+    const bool fits = options.states.empty() || std::find(options.states.begin(), options.states.end(),
+                                                          plan.at("state")) != options.states.end();
+    if (fits && (!options.mine || mine(plan))) chosen.push_back(std::move(plan));
+  }
+  if (options.format == "ini") {
+    std::cout << plans_ini(chosen);
+  } else {
+    print(options, chosen, plans_text);
+  }
 }
 
 sys_seconds now() {
@@ -183,25 +186,17 @@ json request_of(const Options& options) {
   body["spares"] = options.spares;
   body["duration"] = duration_option(subject, "duration", options.duration);
   if (options.start != "now") body["start"] = time_option(subject, "start", options.start);
-  if (!options.partition.empty()) body["partition"] = options.partition;
+  add_kind(body, options);
   return body;
-}
-
-bool confirmed() {
-  std::cout << "Book it? [y/N] " << std::flush;
-  std::string answer;
-  std::getline(std::cin, answer);
-  return answer == "y" || answer == "Y" || answer == "yes";
 }
 
 void create(const Options& options) {
   check_plan_name(options.name);
   json body = request_of(options);
-  const bool ask = !options.yes && ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0;
-  if (ask) {
+  if (!options.yes && somebody_to_ask()) {
     body["quote"] = true;
     print(options, call(options, "POST", "/v1/plans", body), plan_text);
-    if (!confirmed()) fail("plan {}: not booked", options.name);
+    if (!confirmed("Book it?")) fail("plan {}: not booked", options.name);
     body.erase("quote");
   }
   print(options, call(options, "POST", "/v1/plans", body), plan_text);
@@ -259,6 +254,19 @@ void add_search(CLI::App& group, const std::shared_ptr<Options>& options) {
   add_node_kind(command, options);
 }
 
+void add_list(CLI::App& group, const std::shared_ptr<Options>& options) {
+  auto& command =
+      add_subcommand(group, options, "list", "List plans, also those that ended in the last week", list);
+  command.remove_option(command.get_option("--format"));
+  command.add_option("--format", options->format, "table, json or ini")
+      ->check(CLI::IsMember({"table", "json", "ini"}))
+      ->capture_default_str();
+  command.add_option("--state", options->states, "only these: pending, scheduled, active, expired, …")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"booking", "pending", "scheduled", "active", "expired", "failed", "cancelled"}));
+  command.add_flag("--mine", options->mine, "only those that you own or may use");
+}
+
 void add_availability(CLI::App& group, const std::shared_ptr<Options>& options) {
   auto& command =
       add_subcommand(group, options, "availability", "Draw how many nodes are free when", availability);
@@ -275,9 +283,9 @@ void add_create(CLI::App& group, const std::shared_ptr<Options>& options) {
   add_capacity(command, options);
   command.add_option("--start", options->start, "now, now+2h, 18:00, friday 18:00 or 2026-11-23T18:00")
       ->capture_default_str();
-  command.add_option("--partition", options->partition, "default: Slurm's default partition");
+  add_node_kind(command, options);
   auto* offer = command.add_option("--offer", options->offer, "an offer that 'stint plan search' has found");
-  for (const char* own : {"--nodes", "--spares", "--duration", "--start", "--partition"})
+  for (const char* own : {"--nodes", "--spares", "--duration", "--start", "--partition", "--features"})
     offer->excludes(command.get_option(own));
   command.add_option("--users", options->users, "who may submit (default: you); the first one owns the plan")
       ->delimiter(',');
@@ -293,7 +301,7 @@ CLI::App& add_plan_command(CLI::App& app) {
   add_search(*group, options);
   add_availability(*group, options);
   add_create(*group, options);
-  add_subcommand(*group, options, "list", "List plans, also those that ended in the last week", list);
+  add_list(*group, options);
   auto& show_command = add_subcommand(*group, options, "show", "Show one plan", [](const Options& chosen) {
     print(chosen, call(chosen, "GET", plan_path(chosen.name)), plan_text);
   });
@@ -307,6 +315,7 @@ CLI::App& add_plan_command(CLI::App& app) {
       add_subcommand(*group, options, "cancel", "End a plan and give its nodes back", cancel);
   cancel_command.add_option("NAME", options->name, "the plan")->required();
   cancel_command.add_flag("--force", options->force, "end the jobs in it first");
+  add_plan_change_commands(*group);
   return *group;
 }
 

@@ -170,6 +170,38 @@ std::string plans_text(const json& plans) {
   return table(rows);
 }
 
+std::string plans_ini(const json& plans) {
+  std::string text;
+  for (const auto& plan : plans) {
+    text += fmt::format(
+        "[plan {}]\nstate = {}\nowner = {}\nusers = {}\naccount = {}\npartition = {}\nnodes = {}\nspares = "
+        "{}\n"
+        "price = {}\n",
+        plan.at("name").get<std::string>(), plan.at("state").get<std::string>(),
+        plan.at("owner").get<std::string>(), joined(plan.at("users")), plan.at("account").get<std::string>(),
+        plan.at("partition").get<std::string>(), plan.at("nodes").get<int>(), plan.at("spares").get<int>(),
+        price_text(plan.at("price")));
+    for (const auto& segment : plan.at("segments")) {
+      text += fmt::format("[segment {}]\nstart = {}\nend = {}\nnodes = {}\n",
+                          segment.at("reservation").get<std::string>(), time_text(segment.at("start")),
+                          time_text(segment.at("end")), host_list(segment.at("nodes")));
+    }
+  }
+  return text;
+}
+
+std::string extensions_text(const json& answer) {
+  Rows rows{{"OFFER", "UNTIL", "NODES", "SEGMENTS", "ADDS", "PRICE", "WHY"}};
+  for (const auto& offer : answer.at("offers")) {
+    const auto& plan = offer.at("plan");
+    const auto& segments = plan.at("segments");
+    rows.push_back({offer.at("id"), time_text(segments.back().at("end")), capacity_text(plan),
+                    std::to_string(segments.size()), offer.at("adds"), price_text(plan.at("price")),
+                    offer.at("why")});
+  }
+  return table(rows);
+}
+
 std::string history_text(const json& entries) {
   Rows rows{{"WHEN", "WHO", "ACTION", "DETAIL"}};
   for (const auto& entry : entries) {

@@ -14,6 +14,10 @@ std::string capacity_text(const nlohmann::json& plan);
 
 std::string plan_text(const nlohmann::json& plan);
 std::string plans_text(const nlohmann::json& plans);
+// The same as INI: a section for each plan and each segment.
+std::string plans_ini(const nlohmann::json& plans);
+// What an extension could be: the answer of POST /v1/plans/NAME/extend.
+std::string extensions_text(const nlohmann::json& answer);
 std::string history_text(const nlohmann::json& entries);
 // The offers as a table, or why there are none and what would work.
 std::string offers_text(const nlohmann::json& answer);

@@ -2,6 +2,8 @@
 #include "reservations/planner.h"
 
 #include <algorithm>
+#include <iterator>
+#include <optional>
 #include <set>
 #include <tuple>
 
@@ -154,23 +156,54 @@ std::vector<std::string> Planner::choose(std::size_t count, Window window) const
   return names;
 }
 
-std::optional<std::string> Planner::nearest(const std::string& node, Window window) const {
-  const auto found = index_.find(node);
-  const std::vector<std::size_t> home =
-      found == index_.end() ? std::vector<std::size_t>{} : nodes_[found->second].path;
-  std::optional<std::size_t> best;
-  std::ptrdiff_t best_common = 0;
-  for (const std::size_t candidate : free_nodes(window)) {
-    if (nodes_[candidate].name == node) continue;
-    const auto& path = nodes_[candidate].path;
-    const auto common =
-        std::mismatch(home.begin(), home.end(), path.begin(), path.end()).first - home.begin();
-    if (best && common <= best_common) continue;
-    best = candidate;
-    best_common = common;
+std::vector<std::string> Planner::nearest(const std::vector<std::string>& anchors, std::size_t count,
+                                          Window window) const {
+  std::vector<bool> near(subtrees_.size(), false);  // subtrees with an anchor
+  const std::set<std::string> known(anchors.begin(), anchors.end());
+  for (const auto& anchor : anchors) {
+    if (const auto found = index_.find(anchor); found != index_.end())
+      for (const std::size_t subtree : nodes_[found->second].path) near[subtree] = true;
   }
-  if (!best) return std::nullopt;
-  return nodes_[*best].name;
+  std::vector<std::pair<std::ptrdiff_t, std::size_t>> ranked;  // minus the switches in common, node
+  for (const std::size_t node : free_nodes(window)) {
+    if (known.contains(nodes_[node].name)) continue;
+    const auto& path = nodes_[node].path;
+    ranked.emplace_back(
+        -std::count_if(path.begin(), path.end(), [&](std::size_t subtree) { return near[subtree]; }), node);
+  }
+  std::sort(ranked.begin(), ranked.end());
+  if (ranked.size() > count) ranked.resize(count);
+  std::vector<std::string> names;
+  for (const auto& [common, node] : ranked) names.push_back(nodes_[node].name);
+  return names;
+}
+
+std::vector<std::string> Planner::keep(const std::vector<std::string>& nodes,
+                                       const std::set<std::string>& must, std::size_t count) const {
+  const auto leaf_of = [&](const std::string& name) {
+    const auto found = index_.find(name);
+    return found == index_.end() ? subtrees_.size() : nodes_[found->second].path.back();
+  };
+  std::map<std::size_t, std::pair<std::size_t, std::size_t>> leaves;  // nodes of `must`, and of all
+  for (const auto& name : nodes) {
+    auto& [needed, all] = leaves[leaf_of(name)];
+    needed += must.contains(name) ? 1 : 0;
+    ++all;
+  }
+  auto ranked = nodes;
+  const auto rank = [&](const std::string& name) {
+    const std::size_t leaf = leaf_of(name);
+    const auto& [needed, all] = leaves.at(leaf);
+    return std::tuple(!must.contains(name), needed == 0, -static_cast<std::ptrdiff_t>(all), leaf);
+  };
+  std::stable_sort(ranked.begin(), ranked.end(),
+                   [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
+  ranked.resize(std::min(count, ranked.size()));
+  const std::set<std::string> kept(ranked.begin(), ranked.end());
+  std::vector<std::string> in_order;
+  std::copy_if(nodes.begin(), nodes.end(), std::back_inserter(in_order),
+               [&](const std::string& name) { return kept.contains(name); });
+  return in_order;
 }
 
 std::size_t Planner::leaf_switches(const std::vector<std::string>& nodes) const {

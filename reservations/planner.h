@@ -7,7 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
-#include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -54,9 +54,15 @@ class Planner {
   // The leaf switches that choose() would cross; 0 when too few nodes are free.
   std::size_t fewest_switches(std::size_t count, Window window) const;
 
-  // The free node that is nearest to `node` (most switches in common from the root), first by order among
-  // equals.
-  std::optional<std::string> nearest(const std::string& node, Window window) const;
+  // The free nodes that are nearest to any of `anchors` (most switches in common from the root), nearest
+  // first, by order among equals, none of them an anchor; fewer than `count` when fewer are free.
+  std::vector<std::string> nearest(const std::vector<std::string>& anchors, std::size_t count,
+                                   Window window) const;
+
+  // `count` of `nodes` on few leaf switches, all of `must` among them where they fit: what is left of a set
+  // that shrinks. In the order of `nodes`; free or not.
+  std::vector<std::string> keep(const std::vector<std::string>& nodes, const std::set<std::string>& must,
+                                std::size_t count) const;
 
   // How many leaf switches the nodes hang on; unknown names count as one switch each.
   std::size_t leaf_switches(const std::vector<std::string>& nodes) const;

@@ -95,6 +95,15 @@ const std::map<std::string, Setter>& setters() {
        [](Settings& s, const std::string& v) {
          s.policy.max_nodes = static_cast<int>(parse_integer(v, 0, kMaxNodes));
        }},
+      {"policy.approve_above_nodes",
+       [](Settings& s, const std::string& v) {
+         s.policy.approve_above_nodes = static_cast<int>(parse_integer(v, 0, kMaxNodes));
+       }},
+      {"policy.approve_above_price",
+       [](Settings& s, const std::string& v) {
+         s.policy.approve_above_cents = Rate::parse(v).micros / 10'000;
+       }},
+      {"policy.approvers", [](Settings& s, const std::string& v) { s.policy.approvers = names_in(v); }},
       {"policy.max_duration",
        [](Settings& s, const std::string& v) { s.policy.max_duration = parse_duration(v); }},
       {"policy.max_lead", [](Settings& s, const std::string& v) { s.policy.max_lead = parse_duration(v); }},

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +19,9 @@ struct Policy {
 
   Book book = Book::kOperators;
   std::vector<std::string> users;                          // of kUsers; operators may always book
+  std::optional<int> approve_above_nodes;                  // spares included; larger plans wait for approval
+  std::optional<std::int64_t> approve_above_cents;         // dearer ones too
+  std::vector<std::string> approvers;                      // beside operators
   int max_nodes = 0;                                       // of one plan, spares included; 0: no limit
   std::chrono::seconds max_duration{};                     // 0: no limit
   std::chrono::seconds max_lead = std::chrono::days{366};  // how far ahead a plan may start

@@ -123,6 +123,13 @@ std::string joined(const std::vector<std::string>& names) {
   return fmt::format("{}", fmt::join(names, ","));
 }
 
+// In any order.
+bool same_names(std::vector<std::string> a, std::vector<std::string> b) {
+  std::sort(a.begin(), a.end());
+  std::sort(b.begin(), b.end());
+  return a == b;
+}
+
 ClusterNode to_node(const node_info_t& info) {
   // Not those that sleep to save power: Slurm wakes them for a job.
   constexpr std::uint32_t kService =
@@ -365,14 +372,18 @@ class SlurmCluster : public Cluster {
     refuse_shortfall(wanted);
   }
 
-  void set_reservation_nodes(const std::string& name, const std::vector<std::string>& nodes) override {
+  void update_reservation(const ClusterReservation& from, const ClusterReservation& to) override {
     resv_desc_msg_t message;
     slurm_init_resv_desc_msg(&message);
-    std::string reservation = name;
-    std::string list = joined(nodes);
-    message.name = reservation.data();
-    message.node_list = list.data();
-    check(slurm_update_reservation(&message), "reservation " + name);
+    std::string name = to.name;
+    std::string nodes = joined(to.nodes);
+    std::string users = joined(to.users);
+    message.name = name.data();
+    if (from.start != to.start) message.start_time = to.start.time_since_epoch().count();
+    if (from.end != to.end) message.end_time = to.end.time_since_epoch().count();
+    if (!same_names(from.nodes, to.nodes)) message.node_list = nodes.data();
+    if (!same_names(from.users, to.users)) message.users = users.data();
+    check(slurm_update_reservation(&message), "reservation " + to.name);
   }
 
   void delete_reservation(const std::string& name) override {
@@ -413,16 +424,13 @@ class SlurmCluster : public Cluster {
 
   // Slurm may answer a create with success and give fewer nodes than were asked for.
   void refuse_shortfall(const ClusterReservation& wanted) {
-    for (auto& made : reservations()) {
+    for (const auto& made : reservations()) {
       if (made.name != wanted.name) continue;
-      auto expected = wanted.nodes;
-      std::sort(expected.begin(), expected.end());
-      std::sort(made.nodes.begin(), made.nodes.end());
-      if (made.nodes == expected) return;
+      if (same_names(made.nodes, wanted.nodes)) return;
       delete_reservation(wanted.name);
       throw ClusterError(ClusterError::Code::kRefused,
                          fmt::format("reservation {}: Slurm gave {} of {} nodes ({}); try again", wanted.name,
-                                     made.nodes.size(), expected.size(), joined(made.nodes)));
+                                     made.nodes.size(), wanted.nodes.size(), joined(made.nodes)));
     }
     throw ClusterError(ClusterError::Code::kRefused,
                        fmt::format("reservation {}: Slurm accepted it but does not list it", wanted.name));

@@ -57,6 +57,10 @@ const PlanRow& find_plan(const std::string& name, std::uint32_t uid, const PlanT
     refuse(Cause::kPlan, "plan {}: {}; book another with 'stint plan create'", name,
            plan->state == "cancelled" ? "was cancelled" : "failed");
   }
+  if (plan->state == "pending") {
+    refuse(Cause::kPlan, "plan {}: waits for approval ('stint plan approve {}'); submit again when it has it",
+           name, name);
+  }
   if (!is_live(*plan)) refuse_ended(*plan);
   return *plan;
 }

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "reservations/book.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
 
-#include "base/ini.h"
-#include "reservations/refusal.h"
-#include "tests/unit/reservations/fake_cluster.h"
-#include "tests/unit/reservations/scratch.h"
+#include "tests/unit/reservations/book_fixture.h"
 
 namespace stint::reservations {
 namespace {
@@ -19,63 +14,6 @@ using std::chrono::sys_seconds;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-constexpr std::uint32_t kRoot = 0;
-constexpr std::uint32_t kStranger = 3'999'999'999U;
-
-class BookTest : public testing::Test {
- protected:
-  BookTest() : cluster_(8, scratch_.path()), ledger_(scratch_.file("ledger.db")) {
-    cluster_.now = 1'000'000;
-    settings_.node_hour = Rate::parse("2.50");
-    restart_stintd();
-  }
-
-  void restart_stintd() {
-    book_ = std::make_unique<Book>(
-        cluster_, ledger_, metrics_, settings_, [this] { return cluster_.now; },
-        [this](std::chrono::milliseconds pause) {
-          cluster_.now += static_cast<double>(pause.count()) / 1000;
-        });
-  }
-  sys_seconds now() const { return sys_seconds{seconds{static_cast<std::int64_t>(cluster_.now)}}; }
-  static PlanRequest request(const std::string& name = "demo", int nodes = 4, int spares = 1) {
-    PlanRequest wanted;
-    wanted.name = name;
-    wanted.nodes = nodes;
-    wanted.spares = spares;
-    wanted.duration = seconds{600};
-    return wanted;
-  }
-  PlanTable table() {
-    const std::string path = scratch_.file("stint_plans.ini");
-    return PlanTable::parse(read_file(path, 1 << 20), path);
-  }
-  // status and text of what create() refuses
-  std::pair<int, std::string> refused(const PlanRequest& wanted, std::uint32_t uid = kRoot) {
-    try {
-      book_->create(wanted, uid);
-    } catch (const Refusal& refusal) {
-      return {refusal.status(), refusal.what()};
-    }
-    return {200, "booked"};
-  }
-  int cancel_status(const std::string& name, std::uint32_t uid, bool force) {
-    try {
-      book_->cancel(name, uid, force);
-    } catch (const Refusal& refusal) {
-      return refusal.status();
-    }
-    return 200;
-  }
-
-  Scratch scratch_;
-  FakeCluster cluster_;
-  Ledger ledger_;
-  Metrics metrics_;
-  Settings settings_;
-  std::unique_ptr<Book> book_;
-};
 
 TEST_F(BookTest, APlanIsOneReservationAndOneRowOfTheTable) {
   const auto plan = book_->create(request(), kRoot);
@@ -233,7 +171,7 @@ TEST_F(BookTest, KilledBeforeTheReservationTheBookingIsUndone) {
   plan.owner = "root";
   plan.users = {"root"};
   plan.uids = {0};
-  plan.partition = "main";
+  plan.kind.partition = "main";
   plan.nodes = 1;
   plan.created = now();
   plan.segments.push_back({"demo.0", now(), now() + seconds{600}, {"node1"}});
@@ -331,7 +269,7 @@ TEST_F(BookTest, ItsHistorySaysWhoDidWhat) {
   std::vector<std::string> told;
   for (const auto& entry : book_->history("demo")) told.push_back(entry.who + ": " + entry.action);
   EXPECT_THAT(told, ElementsAre("root: booked", "stintd: node swapped", "stintd: reservation changed",
-                                "root: cancelled"));
+                                "root: cancelling", "stintd: cancelled"));
   EXPECT_THAT(book_->history("demo")[1].detail, "node2 is replaced by node4");
   EXPECT_THROW(book_->history("other"), Refusal);
 }
@@ -412,7 +350,7 @@ TEST_F(OfferedBookTest, OffersLiveForAQuarterOfAnHour) {
   const auto id = offer();
   cluster_.now += 901;
   EXPECT_EQ(refused(by_offer(id)).first, 410);
-  EXPECT_THAT(refused(by_offer("onever")).second, HasSubstr("search again"));
+  EXPECT_THAT(refused(by_offer("onever")).second, HasSubstr("ask again with 'stint plan search'"));
 }
 
 TEST_F(OfferedBookTest, AnOfferFromNowOnBeginsWhenItIsBooked) {

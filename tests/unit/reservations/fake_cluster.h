@@ -60,18 +60,21 @@ class FakeCluster : public Cluster {
   void create_reservation(const ClusterReservation& wanted) override {
     call("create");
     if (reservations_.contains(wanted.name)) throw ClusterError(Code::kExists, "exists");
-    for (const auto& [name, other] : reservations_) {
-      const bool overlap = wanted.start < other.end && other.start < wanted.end;
-      for (const auto& node : wanted.nodes) {
-        if (overlap && has(other.nodes, node)) throw ClusterError(Code::kBusy, "overlap");
-      }
-    }
+    refuse_overlap(wanted);
     reservations_[wanted.name] = wanted;
     if (after_create) after_create();
   }
-  void set_reservation_nodes(const std::string& name, const std::vector<std::string>& nodes) override {
-    call("set_nodes");
-    reservations_.at(name).nodes = nodes;
+  void update_reservation(const ClusterReservation& from, const ClusterReservation& to) override {
+    call("update");
+    if (!reservations_.contains(from.name)) throw ClusterError(Code::kMissing, "no such reservation");
+    refuse_overlap(to);
+    for (const auto& job : jobs()) {
+      for (const auto& node : job.nodes) {
+        if (job.reservation == to.name && !has(to.nodes, node)) throw ClusterError(Code::kBusy, "nodes busy");
+      }
+    }
+    reservations_[to.name] = to;
+    if (after_update) after_update();
   }
   void delete_reservation(const std::string& name) override {
     call("delete");
@@ -159,6 +162,7 @@ class FakeCluster : public Cluster {
   std::vector<ClusterNode> nodes_;
   std::vector<std::string> calls;
   std::function<void()> after_create;
+  std::function<void()> after_update;
   double now = 0;
   bool away = false;  // every call fails as without a controller
   bool cancels_work = true;
@@ -166,6 +170,14 @@ class FakeCluster : public Cluster {
   std::chrono::seconds started_after{};
 
  private:
+  void refuse_overlap(const ClusterReservation& wanted) const {
+    for (const auto& [name, other] : reservations_) {
+      const bool overlap = name != wanted.name && wanted.start < other.end && other.start < wanted.end;
+      for (const auto& node : wanted.nodes) {
+        if (overlap && has(other.nodes, node)) throw ClusterError(Code::kBusy, "overlap");
+      }
+    }
+  }
   void call(const std::string& name) {
     calls.push_back(name);
     if (away) throw ClusterError(Code::kUnreachable, "slurmctld: Unable to contact slurm controller");

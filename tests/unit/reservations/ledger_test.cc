@@ -31,7 +31,7 @@ Plan demo(const std::string& name = "demo") {
   plan.owner = "alice";
   plan.users = {"alice", "bob"};
   plan.uids = {4'000'000'000U, 1'001};
-  plan.partition = "main";
+  plan.kind.partition = "main";
   plan.nodes = 4;
   plan.spares = 1;
   plan.price = {167, "EUR", Rate{2'500'000}};
@@ -41,13 +41,21 @@ Plan demo(const std::string& name = "demo") {
   return plan;
 }
 
+Plan at_phase(std::int64_t id, Phase phase, const std::string& reason = {}) {
+  Plan plan;
+  plan.id = id;
+  plan.phase = phase;
+  plan.reason = reason;
+  return plan;
+}
+
 TEST(Ledger, PlanSurvivesClosingAndOpening) {
   const Scratch scratch;
   const std::string path = scratch.file("ledger.db");
   {
     Ledger ledger(path);
     const auto id = ledger.add_plan(demo());
-    ledger.set_phase(id, Phase::kBooked);
+    ledger.set_phase(at_phase(id, Phase::kBooked));
   }
   const Ledger ledger(path);
   const auto plan = ledger.find_plan("demo");
@@ -73,11 +81,15 @@ TEST(Ledger, OneOfAnOlderVersionIsBroughtUpAndKeepsItsPlans) {
   }
   {
     SQLite::Database database(path, SQLite::OPEN_READWRITE);
-    database.exec("DROP TABLE history; PRAGMA user_version = 1");
+    database.exec(
+        "DROP TABLE history; DROP TABLE changes; ALTER TABLE plans DROP COLUMN features; ALTER TABLE plans "
+        "DROP "
+        "COLUMN gpus; ALTER TABLE plans DROP COLUMN account; ALTER TABLE plans DROP COLUMN needs_approval; "
+        "PRAGMA user_version = 1");
   }
   Ledger ledger(path);
   EXPECT_TRUE(ledger.find_plan("demo"));
-  ledger.add_history({5.5, id, "alice", "booked", "4 nodes"});
+  ledger.add_history(id, {5.5, "alice", "booked", "4 nodes"});
   ASSERT_EQ(ledger.history(id).size(), 1U);
   EXPECT_EQ(ledger.history(id)[0].who, "alice");
   EXPECT_TRUE(ledger.history(id + 1).empty());
@@ -95,11 +107,11 @@ TEST(Ledger, ForbiddenChangeOfPhaseChangesNothing) {
   const Scratch scratch;
   Ledger ledger(scratch.file("ledger.db"));
   const auto id = ledger.add_plan(demo());
-  ledger.set_phase(id, Phase::kFailed, "no nodes");
-  EXPECT_THROW(ledger.set_phase(id, Phase::kBooked), Error);
+  ledger.set_phase(at_phase(id, Phase::kFailed, "no nodes"));
+  EXPECT_THROW(ledger.set_phase(at_phase(id, Phase::kBooked)), Error);
   EXPECT_EQ(ledger.find_plan("demo")->phase, Phase::kFailed);
   EXPECT_EQ(ledger.find_plan("demo")->reason, "no nodes");
-  EXPECT_THROW(ledger.set_phase(id + 1, Phase::kBooked), Error);
+  EXPECT_THROW(ledger.set_phase(at_phase(id + 1, Phase::kBooked)), Error);
 }
 
 TEST(Ledger, NewestPlanOfANameIsFoundAndOldOnesAreLeftOut) {
@@ -121,7 +133,7 @@ TEST(Ledger, OnlyIntentsCanBeDropped) {
   Ledger ledger(scratch.file("ledger.db"));
   const auto intent = ledger.add_plan(demo("a"));
   const auto booked = ledger.add_plan(demo("b"));
-  ledger.set_phase(booked, Phase::kBooked);
+  ledger.set_phase(at_phase(booked, Phase::kBooked));
   ledger.drop_plan(intent);
   EXPECT_FALSE(ledger.find_plan("a"));
   EXPECT_THROW(ledger.drop_plan(booked), Error);

@@ -73,13 +73,13 @@ TEST(Planner, NodesWithoutTopologyHangOnOneSwitch) {
 
 TEST(Planner, NearestIsOnTheSameLeafThenBelowTheSameSpine) {
   Planner planner(tree({{2, 2}, {2}}));
-  EXPECT_EQ(planner.nearest("n0", window(0, 1)), "n1");
+  EXPECT_THAT(planner.nearest({"n0"}, 1, window(0, 1)), ElementsAre("n1"));
   planner.add_span({"n1"}, window(0, 10));
-  EXPECT_EQ(planner.nearest("n0", window(0, 1)), "n2");
+  EXPECT_THAT(planner.nearest({"n0"}, 1, window(0, 1)), ElementsAre("n2"));
   planner.add_span({"n2", "n3"}, window(0, 10));
-  EXPECT_EQ(planner.nearest("n0", window(0, 1)), "n4");
+  EXPECT_THAT(planner.nearest({"n0"}, 1, window(0, 1)), ElementsAre("n4"));
   planner.add_span({"n4", "n5"}, window(0, 10));
-  EXPECT_EQ(planner.nearest("n0", window(0, 1)), std::nullopt);
+  EXPECT_THAT(planner.nearest({"n0"}, 1, window(0, 1)), IsEmpty());
 }
 
 // Fewest leaf switches over every subset of the free nodes.

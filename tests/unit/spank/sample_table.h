@@ -38,6 +38,7 @@ inline PlanTable sample_table() {
       with_segment(with_segment(sample_plan("split", "active", kAlice), -600, 59), 7200, 9000),
       with_segment(sample_plan("old", "expired", kAlice), -7200, -3600),
       with_segment(sample_plan("gone", "cancelled", kAlice), -60, 3600),
+      with_segment(sample_plan("waiting", "pending", kAlice), 60, 3600),
       with_segment(sample_plan("broken", "failed", kAlice), -60, 3600),
       with_segment(sample_plan("secret", "active", kBob), -60, 3600),
   };

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/keeper.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "reservations/refusal.h"
+
+namespace stint::reservations {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+
+constexpr milliseconds kPoll{200};
+constexpr milliseconds kJobsEnd{20'000};  // jobs of a forced cancel must be gone by then
+constexpr char kItself[] = "stintd";      // in a plan's history
+
+std::vector<std::string> sorted(std::vector<std::string> names) {
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+bool same(const Segment& segment, const ClusterReservation& reservation) {
+  return segment.start == reservation.start && segment.end == reservation.end &&
+         sorted(segment.nodes) == sorted(reservation.nodes);
+}
+
+ClusterReservation to_reservation(const Plan& plan, const Segment& segment) {
+  return {segment.reservation, segment.start, segment.end, segment.nodes, plan.users, plan.kind.partition};
+}
+
+std::string booking_text(const Plan& plan) {
+  return fmt::format(
+      "{}+{} nodes of partition {}, {} to {} in {}, {} {}", plan.nodes, plan.spares, plan.kind.partition,
+      format_time(plan.segments.front().start), format_time(plan.segments.back().end),
+      plan.segments.size() == 1 ? "one segment" : fmt::format("{} segments", plan.segments.size()),
+      plan.price.amount(), plan.price.currency);
+}
+
+// What may or may not have been done is known once Slurm answers again.
+[[noreturn]] void leave_to_settling(const Plan& plan, const std::string& what, const ClusterError& error) {
+  throw ClusterError(error.code(), fmt::format("plan {}: {}; whether it is {} is settled when slurmctld "
+                                               "answers, see 'stint plan show {}'",
+                                               plan.name, error.what(), what, plan.name));
+}
+
+std::string ids_of(const std::vector<ClusterJob>& jobs) {
+  std::string ids;
+  for (const auto& job : jobs) ids += (ids.empty() ? "" : ", ") + std::to_string(job.id);
+  return ids;
+}
+
+bool has_segment(const Plan& plan, const std::string& reservation) {
+  return std::any_of(plan.segments.begin(), plan.segments.end(),
+                     [&](const Segment& segment) { return segment.reservation == reservation; });
+}
+
+bool unreachable(const ClusterError& error) {
+  return error.code() == ClusterError::Code::kUnreachable;
+}
+
+}  // namespace
+
+Keeper::Keeper(Cluster& cluster, Ledger& ledger, Metrics& metrics, const Capacity& capacity, Now now,
+               Wait wait, std::function<void()> publish)
+    : cluster_(cluster),
+      ledger_(ledger),
+      metrics_(metrics),
+      capacity_(capacity),
+      now_(std::move(now)),
+      wait_(std::move(wait)),
+      publish_(std::move(publish)) {}
+
+sys_seconds Keeper::now() const {
+  return sys_seconds{seconds{static_cast<std::int64_t>(now_())}};
+}
+
+HistoryEntry Keeper::entry(const std::string& who, const std::string& action,
+                           const std::string& detail) const {
+  return {now_(), who, action, detail};
+}
+
+void Keeper::move_to(Plan& plan, Phase phase, const HistoryEntry& entry) {
+  Plan moved = plan;
+  moved.phase = phase;
+  ledger_.set_phase(moved, entry);
+  plan = std::move(moved);
+}
+
+void Keeper::fail_plan(Plan& plan, const std::string& reason) {
+  plan.reason = reason;
+  move_to(plan, Phase::kFailed, entry(kItself, "failed", reason));
+  spdlog::error("plan {}: {}", plan.name, reason);
+}
+
+Keeper::Reservations Keeper::reservations() const {
+  Reservations by_name;
+  for (auto& reservation : cluster_.reservations()) {
+    std::string name = reservation.name;
+    by_name.emplace(std::move(name), std::move(reservation));
+  }
+  return by_name;
+}
+
+std::vector<ClusterJob> Keeper::jobs_in(const Plan& plan) const {
+  auto jobs = cluster_.jobs();
+  std::erase_if(jobs, [&](const ClusterJob& job) {
+    return std::none_of(plan.segments.begin(), plan.segments.end(),
+                        [&](const Segment& segment) { return job.reservation == segment.reservation; });
+  });
+  return jobs;
+}
+
+void Keeper::book(Plan& plan, const std::string& who) {
+  plan.id = ledger_.add_plan(plan);
+  Plan nothing = plan;
+  nothing.segments.clear();
+  try {
+    bring_about(plan, nothing);
+  } catch (const ClusterError& error) {
+    metrics_.count_cluster_error();
+    if (unreachable(error)) leave_to_settling(plan, "booked", error);
+    take_back(plan, nothing);
+    ledger_.drop_plan(plan.id);
+    refuse(409, "plan {}: Slurm refuses the reservation: {}", plan.name, error.what());
+  }
+  finish_booking(plan, who);
+}
+
+void Keeper::finish_booking(Plan& plan, const std::string& who) {
+  const bool pending = plan.needs_approval;
+  move_to(plan, pending ? Phase::kPending : Phase::kBooked,
+          entry(who, pending ? "asked for" : "booked", booking_text(plan)));
+}
+
+void Keeper::change(Plan& plan, const PlanChange& change) {
+  ledger_.begin_change(change);
+  try {
+    carry_out(plan, change);
+  } catch (const ClusterError& error) {
+    leave_to_settling(plan, "changed", error);
+  }
+}
+
+// Forward, else back; with the intent still there when Slurm goes away on the way.
+void Keeper::carry_out(Plan& plan, const PlanChange& change) {
+  try {
+    bring_about(change.wanted, plan);
+    for (const auto& segment : plan.segments) {
+      if (!has_segment(change.wanted, segment.reservation)) remove_reservation(segment.reservation);
+    }
+  } catch (const ClusterError& error) {
+    metrics_.count_cluster_error();
+    if (unreachable(error)) throw;
+    bring_about(plan, change.wanted);
+    take_back(change.wanted, plan);
+    ledger_.drop_change(plan.id);
+    ledger_.add_history(plan.id, entry(kItself, "not " + change.entry.action, error.what()));
+    refuse(409, "plan {}: Slurm refuses the change: {}; the plan is as it was", plan.name, error.what());
+  }
+  ledger_.finish_change(plan.id);
+  plan = change.wanted;
+}
+
+// Slurm gets the reservations of `wanted`, where it may have those of `before`. What is over is left alone.
+// Doing it again does no harm.
+void Keeper::bring_about(const Plan& wanted, const Plan& before) {
+  const auto present = reservations();
+  for (const auto& segment : wanted.segments) {
+    if (segment.end <= now()) continue;
+    auto reservation = to_reservation(wanted, segment);
+    const auto found = present.find(segment.reservation);
+    if (found == present.end()) {
+      reservation.start = std::max(reservation.start, now());
+      cluster_.create_reservation(reservation);
+      continue;
+    }
+    const bool as_wanted = same(segment, found->second);
+    if (!as_wanted && !has_segment(before, segment.reservation)) {
+      throw ClusterError(ClusterError::Code::kExists,
+                         fmt::format("a reservation {} exists already", segment.reservation));
+    }
+    if (!as_wanted || sorted(wanted.users) != sorted(found->second.users))
+      cluster_.update_reservation(found->second, reservation);
+  }
+}
+
+// Removes what was made for `wanted` and is none of `before`'s. Nodes and end tell our reservation from
+// another's of the same name; its start may have been shifted to now.
+void Keeper::take_back(const Plan& wanted, const Plan& before) {
+  const auto present = reservations();
+  for (const auto& segment : wanted.segments) {
+    const auto found = present.find(segment.reservation);
+    if (found == present.end() || has_segment(before, segment.reservation)) continue;
+    const auto& reservation = found->second;
+    if (reservation.end == segment.end && sorted(reservation.nodes) == sorted(segment.nodes))
+      remove_reservation(segment.reservation);
+  }
+}
+
+void Keeper::remove_reservation(const std::string& name) {
+  try {
+    cluster_.delete_reservation(name);
+  } catch (const ClusterError& error) {
+    if (error.code() != ClusterError::Code::kMissing) throw;
+  }
+}
+
+void Keeper::approve(Plan& plan, const std::string& who) {
+  move_to(plan, Phase::kBooked, entry(who, "approved"));
+}
+
+void Keeper::cancel(Plan& plan, bool force, const std::string& who, const std::string& why) {
+  plan.force = force;
+  plan.reason = why;
+  move_to(plan, Phase::kCancelling, entry(who, force ? "cancelling, jobs and all" : "cancelling", why));
+  publish_();
+  finish_cancel(plan, kJobsEnd);
+}
+
+// From cancelling to cancelled, or back to booked where jobs came in that may not be ended.
+void Keeper::finish_cancel(Plan& plan, milliseconds patience) {
+  try {
+    if (plan.force) end_jobs(plan, patience);
+    for (const auto& segment : plan.segments) remove_reservation(segment.reservation);
+  } catch (const ClusterError& error) {
+    metrics_.count_cluster_error();
+    if (plan.force || error.code() != ClusterError::Code::kBusy) throw;
+    const auto jobs = fmt::format("jobs {} came into it", ids_of(jobs_in(plan)));
+    plan.reason.clear();
+    move_to(plan, Phase::kBooked, entry(kItself, "not cancelled", jobs));
+    publish_();
+    refuse(409, "plan {}: {}; end them, or cancel with --force, which ends them", plan.name, jobs);
+  }
+  move_to(plan, Phase::kCancelled, entry(kItself, "cancelled"));
+  publish_();
+  spdlog::info("plan {}: cancelled", plan.name);
+}
+
+void Keeper::end_jobs(const Plan& plan, milliseconds patience) {
+  auto jobs = jobs_in(plan);
+  for (const auto& job : jobs) {
+    try {
+      cluster_.cancel_job(job.id);
+    } catch (const ClusterError& error) {
+      if (error.code() != ClusterError::Code::kMissing) throw;
+    }
+  }
+  for (auto waited = milliseconds{}; !jobs.empty() && waited < patience; waited += kPoll) {
+    wait_(kPoll);
+    jobs = jobs_in(plan);
+  }
+  if (jobs.empty()) return;
+  throw ClusterError(
+      ClusterError::Code::kBusy,
+      fmt::format("plan {}: jobs {} do not end; stintd goes on trying", plan.name, ids_of(jobs)));
+}
+
+void Keeper::reconcile(std::vector<Plan>& plans, const std::vector<ClusterNode>& nodes) {
+  const auto present = reservations();
+  for (auto& plan : plans) {
+    try {
+      settle(plan, present);
+    } catch (const Error& error) {
+      spdlog::warn("{}", error.what());
+    }
+  }
+  for (auto& plan : plans) {
+    const bool held = plan.phase == Phase::kBooked || plan.phase == Phase::kPending;
+    if (held && plan.live_at(now())) swap_dead_nodes(plan, nodes);
+  }
+  suspects_.clear();
+  for (const auto& node : nodes) {
+    if (!node.usable()) suspects_.insert(node.name);
+  }
+}
+
+void Keeper::settle(Plan& plan, const Reservations& reservations) {
+  switch (plan.phase) {
+    case Phase::kBooking:
+      return settle_booking(plan, reservations);
+    case Phase::kPending:
+      if (plan.segments.front().start <= now()) {
+        fail_plan(plan, "nobody approved it before it began");
+        return remove_leftover(plan, reservations);
+      }
+      return settle_segments(plan, reservations);
+    case Phase::kBooked:
+      if (ledger_.open_change(plan.id)) return settle_change(plan);
+      if (plan.live_at(now())) settle_segments(plan, reservations);
+      return;
+    case Phase::kCancelling:
+      return finish_cancel(plan, {});  // the next round looks again
+    case Phase::kCancelled:
+    case Phase::kFailed:
+      return remove_leftover(plan, reservations);
+  }
+}
+
+// stintd ended between the intent and the outcome. Nodes and times tell our reservation from another's of the
+// same name.
+void Keeper::settle_booking(Plan& plan, const Reservations& reservations) {
+  std::vector<std::string> ours;
+  for (const auto& segment : plan.segments) {
+    const auto found = reservations.find(segment.reservation);
+    if (found != reservations.end() && same(segment, found->second)) ours.push_back(segment.reservation);
+  }
+  if (ours.size() == plan.segments.size()) {
+    finish_booking(plan, kItself);
+    spdlog::info("plan {}: its reservations exist; the booking is completed", plan.name);
+    return;
+  }
+  for (const auto& reservation : ours) cluster_.delete_reservation(reservation);
+  fail_plan(plan, "stintd ended while it was booked; nothing is reserved, book it again");
+}
+
+void Keeper::settle_change(Plan& plan) {
+  const auto change = ledger_.open_change(plan.id);
+  carry_out(plan, *change);
+  spdlog::info("plan {}: a change that was interrupted is completed: {}", plan.name, change->entry.action);
+}
+
+void Keeper::settle_segments(Plan& plan, const Reservations& reservations) {
+  for (std::size_t k = 0; k < plan.segments.size(); ++k) {
+    auto& segment = plan.segments[k];
+    if (segment.end <= now()) continue;  // Slurm removes what is over
+    const auto found = reservations.find(segment.reservation);
+    if (found == reservations.end()) {
+      if (!make_again(plan, k)) return;
+      continue;
+    }
+    if (same(segment, found->second)) continue;
+    // An admin changed it, or stintd ended in the middle of a swap: Slurm's word counts.
+    segment.nodes = found->second.nodes;
+    segment.start = found->second.start;
+    segment.end = found->second.end;
+    ledger_.set_segment(
+        plan.id, k, segment,
+        entry(kItself, "reservation changed",
+              fmt::format("{} is now {} from {} to {}", segment.reservation, format_host_list(segment.nodes),
+                          format_time(segment.start), format_time(segment.end))));
+    spdlog::info("plan {}: reservation {} was changed; the ledger follows", plan.name, segment.reservation);
+  }
+}
+
+bool Keeper::make_again(Plan& plan, std::size_t k) {
+  auto& segment = plan.segments[k];
+  auto again = to_reservation(plan, segment);
+  again.start = std::max(again.start, now());
+  try {
+    cluster_.create_reservation(again);
+  } catch (const ClusterError& error) {
+    metrics_.count_cluster_error();
+    if (unreachable(error)) throw;
+    fail_plan(plan, fmt::format("its reservation was removed and cannot be made again: {}", error.what()));
+    return false;
+  }
+  segment.start = again.start;
+  ledger_.set_segment(plan.id, k, segment, entry(kItself, "reservation made again", segment.reservation));
+  spdlog::warn("plan {}: reservation {} was missing and is made again", plan.name, segment.reservation);
+  return true;
+}
+
+// A create that was on its way when stintd was killed may take effect after the intent was undone.
+void Keeper::remove_leftover(const Plan& plan, const Reservations& reservations) {
+  for (const auto& segment : plan.segments) {
+    const auto found = reservations.find(segment.reservation);
+    if (found == reservations.end() || !same(segment, found->second)) continue;
+    const auto newest = ledger_.find_plan(plan.name);
+    if (newest && newest->id != plan.id && newest->live_at(now())) continue;
+    cluster_.delete_reservation(segment.reservation);
+    spdlog::info("plan {}: a left-over reservation {} is removed", plan.name, segment.reservation);
+  }
+}
+
+void Keeper::swap_dead_nodes(Plan& plan, const std::vector<ClusterNode>& nodes) {
+  for (std::size_t k = 0; k < plan.segments.size(); ++k) {
+    if (plan.segments[k].end <= now()) continue;
+    const auto members = plan.segments[k].nodes;
+    for (const auto& node : nodes) {
+      // A job may still run on a drained node; a node that is only rebooting gets a second look.
+      const bool gone = node.down || (node.drained && node.idle);
+      const bool certain = node.reason.starts_with("stint:") || suspects_.contains(node.name);
+      if (gone && certain && contains(members, node.name)) swap_node(plan, k, node.name);
+    }
+  }
+}
+
+bool Keeper::swap_node(Plan& plan, std::size_t k, const std::string& dead) {
+  auto segment = plan.segments[k];
+  const Window window{std::max(segment.start, now()), segment.end};
+  const auto substitutes = capacity_.planner(plan.kind).nearest({dead}, 1, window);
+  if (substitutes.empty()) return false;
+  const std::string& substitute = substitutes.front();
+  std::replace(segment.nodes.begin(), segment.nodes.end(), dead, substitute);
+  try {
+    cluster_.update_reservation(to_reservation(plan, plan.segments[k]), to_reservation(plan, segment));
+  } catch (const ClusterError& error) {
+    metrics_.count_cluster_error();
+    spdlog::warn("plan {}: node {} cannot be replaced by {} yet: {}", plan.name, dead, substitute,
+                 error.what());
+    return false;
+  }
+  const auto detail = fmt::format("{} is replaced by {}", dead, substitute);
+  ledger_.set_segment(plan.id, k, segment, entry(kItself, "node swapped", detail));
+  plan.segments[k] = segment;
+  metrics_.count_swap();
+  spdlog::info("plan {}: node {}", plan.name, detail);
+  for (const auto& job : jobs_in(plan)) {
+    ledger_.add_event({now_(), job.id, "node_swapped", dead,
+                       fmt::format("replaced by {} in plan {}", substitute, plan.name)});
+  }
+  return true;
+}
+
+}  // namespace stint::reservations

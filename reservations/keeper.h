@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keeps ledger and Slurm's reservations in step. Order of every step: the intent in the ledger, then Slurm,
+// then the outcome in the ledger; so a kill at any point leaves a plan that settle() completes or undoes.
+// Knows nothing of policy, offers or people's rights. Not thread-safe: its owner makes one change at a time.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "reservations/capacity.h"
+#include "reservations/cluster.h"
+#include "reservations/ledger.h"
+#include "reservations/metrics.h"
+#include "reservations/plan.h"
+
+namespace stint::reservations {
+
+class Keeper {
+ public:
+  using Now = std::function<double()>;  // seconds since the epoch
+  using Wait = std::function<void(std::chrono::milliseconds)>;
+
+  // `publish` writes the plan table; it is called where the table must follow before Slurm does.
+  Keeper(Cluster& cluster, Ledger& ledger, Metrics& metrics, const Capacity& capacity, Now now, Wait wait,
+         std::function<void()> publish);
+
+  // From nothing to booked, or to pending where the plan needs approval. Throws Refusal (409) when Slurm will
+  // not have it, then nothing is left; ClusterError when Slurm went away, then reconcile() decides.
+  void book(Plan& plan, const std::string& who);
+  // From what the plan is to what is wanted. Throws like book(); the plan is then what it was.
+  void change(Plan& plan, const PlanChange& change);
+  // From pending to booked.
+  void approve(Plan& plan, const std::string& who);
+  // Gives all back. `force` ends the jobs in it first, else they refuse it (409).
+  void cancel(Plan& plan, bool force, const std::string& who, const std::string& why);
+
+  // After whatever happened since: intents are completed or undone, missing reservations made again, changes
+  // by an admin followed, dead nodes swapped. Throws ClusterError when Slurm is away.
+  void reconcile(std::vector<Plan>& plans, const std::vector<ClusterNode>& nodes);
+
+  std::vector<ClusterJob> jobs_in(const Plan& plan) const;
+
+ private:
+  using Reservations = std::map<std::string, ClusterReservation>;
+
+  std::chrono::sys_seconds now() const;
+  HistoryEntry entry(const std::string& who, const std::string& action, const std::string& detail = {}) const;
+  void move_to(Plan& plan, Phase phase, const HistoryEntry& entry);
+  void fail_plan(Plan& plan, const std::string& reason);
+  Reservations reservations() const;
+
+  void finish_booking(Plan& plan, const std::string& who);
+  void bring_about(const Plan& wanted, const Plan& before);
+  void take_back(const Plan& wanted, const Plan& before);
+  void carry_out(Plan& plan, const PlanChange& change);
+  void end_jobs(const Plan& plan, std::chrono::milliseconds patience);
+  void remove_reservation(const std::string& name);
+  void finish_cancel(Plan& plan, std::chrono::milliseconds patience);
+
+  void settle(Plan& plan, const Reservations& reservations);
+  void settle_booking(Plan& plan, const Reservations& reservations);
+  void settle_change(Plan& plan);
+  void settle_segments(Plan& plan, const Reservations& reservations);
+  bool make_again(Plan& plan, std::size_t k);
+  void remove_leftover(const Plan& plan, const Reservations& reservations);
+  void swap_dead_nodes(Plan& plan, const std::vector<ClusterNode>& nodes);
+  bool swap_node(Plan& plan, std::size_t k, const std::string& dead);
+
+  Cluster& cluster_;
+  Ledger& ledger_;
+  Metrics& metrics_;
+  const Capacity& capacity_;
+  Now now_;
+  Wait wait_;
+  std::function<void()> publish_;
+  std::set<std::string> suspects_;  // nodes found unusable by the last reconcile()
+};
+
+}  // namespace stint::reservations
