@@ -14,7 +14,7 @@
 #include <map>
 #include <utility>
 
-#include "base/error.h"
+#include "base/final_error.h"
 #include "base/text.h"
 
 namespace stint {
@@ -260,7 +260,7 @@ void write_all(int descriptor, std::string_view content, const std::string& path
   while (!content.empty()) {
     const ssize_t put = ::write(descriptor, content.data(), content.size());
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) fail("{}: cannot be written: {}", path, errno_text(errno));
+    if (put < 0) fail_write(path + ": cannot be written", errno);
     content.remove_prefix(static_cast<std::size_t>(put));
   }
 }
@@ -370,13 +370,13 @@ void write_file_atomically(const std::string& path, std::string_view content, un
   if (folder.empty()) folder = ".";
   std::string temporary = path + ".XXXXXX";
   const Descriptor descriptor(::mkostemp(temporary.data(), O_CLOEXEC));
-  if (descriptor.get() < 0) fail("{}: cannot be written: {}", path, errno_text(errno));
+  if (descriptor.get() < 0) fail_write(path + ": cannot be written", errno);
   try {
     if (::fchmod(descriptor.get(), mode) != 0) fail("{}: cannot set its mode: {}", path, errno_text(errno));
     write_all(descriptor.get(), content, path);
-    if (::fsync(descriptor.get()) != 0) fail("{}: cannot be written: {}", path, errno_text(errno));
+    if (::fsync(descriptor.get()) != 0) fail_write(path + ": cannot be written", errno);
     if (::rename(temporary.c_str(), path.c_str()) != 0) {
-      fail("{}: cannot be replaced: {}", path, errno_text(errno));
+      fail_write(path + ": cannot be replaced", errno);
     }
   } catch (...) {
     ::unlink(temporary.c_str());

@@ -7,7 +7,7 @@
 
 #include <cerrno>
 
-#include "base/error.h"
+#include "base/final_error.h"
 
 namespace stint {
 namespace {
@@ -22,7 +22,7 @@ bool ends_torn(int descriptor) {
 
 void append_line(const std::string& path, std::string line) {
   const int descriptor = ::open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor < 0) fail("{}: cannot be opened: {}", path, errno_text(errno));
+  if (descriptor < 0) fail_write(path + ": cannot be opened", errno, kOtherRunDirectory);
   if (ends_torn(descriptor)) line.insert(line.begin(), '\n');
   ssize_t put = 0;
   do {
@@ -30,9 +30,10 @@ void append_line(const std::string& path, std::string line) {
   } while (put < 0 && errno == EINTR);
   const int number = errno;
   ::close(descriptor);
-  if (put < 0) fail("{}: cannot be written: {}", path, errno_text(number));
+  if (put < 0) fail_write(path + ": cannot be written", number, kOtherRunDirectory);
+  // The kernel writes a part only where the rest has no room.
   if (static_cast<std::size_t>(put) != line.size())
-    fail("{}: only a part could be written; is the disk full?", path);
+    fail_write(path + ": cannot be written", ENOSPC, kOtherRunDirectory);
 }
 
 }  // namespace

@@ -35,7 +35,8 @@ struct RunDirectory {
 
 double unix_seconds();
 
-// Appends {"t": now, "event": event, …fields} as one line. Throws Error that names the file.
+// Appends {"t": now, "event": event, …fields} as one line. Throws Error that names the file; a FinalError
+// where there is no room.
 void append_event(const RunDirectory& run, const std::string& event, nlohmann::json fields);
 
 // For reading from the start; not open: the run has not started. Throws Error where the log is no file, or

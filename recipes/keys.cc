@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/ini.h"
+#include "base/one_line.h"
 #include "base/text.h"
 
 namespace stint::recipes {
@@ -151,6 +152,7 @@ void check_path(std::string_view value) {
 
 void check_run_directory(std::string_view value) {
   check_path(value);
+  if (!fits_one_line(value)) fail("a control character or line break in the path");
   for (std::size_t at = value.find('%'); at != std::string_view::npos; at = value.find('%', at + 2)) {
     if (at + 1 == value.size() || std::string_view("jnu%").find(value[at + 1]) == std::string_view::npos) {
       fail("'{}' in the path; %j is the job id, %n the recipe's name, %u the user, %% a percent sign",

@@ -16,7 +16,7 @@
 #include <mutex>
 #include <string_view>
 
-#include "reservations/gres.h"
+#include "base/gres.h"
 #include "reservations/users.h"
 
 namespace stint::reservations {

@@ -132,6 +132,8 @@ int code_of(Cause cause) {
       return ESLURM_INVALID_PARTITION_NAME;
     case Cause::kNodes:
       return ESLURM_INVALID_NODE_COUNT;
+    case Cause::kGres:
+      return ESLURM_INVALID_GRES;
     case Cause::kTime:
       return ESLURM_INVALID_TIME_LIMIT;
     case Cause::kOther:

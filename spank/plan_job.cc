@@ -5,6 +5,7 @@
 
 #include "base/contract.h"
 #include "base/error.h"
+#include "base/gres.h"
 #include "base/ini.h"
 #include "base/text.h"
 
@@ -140,6 +141,17 @@ void fit_nodes(const JobRequest& request, const PlanRow& plan, JobChanges& chang
   changes.max_nodes = std::min(limit, changes.max_nodes.value_or(most));
 }
 
+// Slurm would only say that the node configuration is not available. Other resources than GPUs are its
+// affair.
+void check_gpus(const JobRequest& request, const PlanRow& plan) {
+  const bool own = !request.gres.empty();
+  const int wanted = count_gpus(own ? request.gres : request.environment.gres);
+  if (!plan.gpus || wanted <= *plan.gpus) return;
+  refuse(Cause::kGres, "plan {}: has {} GPU{} a node, {} wants {}; lower {} or book nodes with more",
+         plan.name, *plan.gpus, *plan.gpus == 1 ? "" : "s", own ? "the job" : "the recipe", wanted,
+         own ? "--gres" : "resources.gres");
+}
+
 minutes room(const SegmentRow& segment, sys_seconds start) {
   return floor<minutes>(segment.end - std::max(start, segment.start));
 }
@@ -186,6 +198,7 @@ JobChanges plan_changes(const JobRequest& request, const PlanTable& table, sys_s
   const SegmentRow& segment = find_segment(plan, start, now);
   check_reservation(request, plan, segment);
   check_partition(request, plan);
+  check_gpus(request, plan);
   JobChanges changes;
   fit_nodes(request, plan, changes);
   fit_time(request, plan, segment, start, changes);

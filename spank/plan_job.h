@@ -39,7 +39,7 @@ struct JobChanges {
   std::string note;  // for the user, when a wish was cut
 };
 
-enum class Cause { kPlan, kReservation, kPartition, kNodes, kTime, kOther };
+enum class Cause { kPlan, kReservation, kPartition, kNodes, kGres, kTime, kOther };
 
 struct Refusal {
   Cause cause = Cause::kOther;

@@ -93,6 +93,16 @@ TEST(PlanTable, SegmentIsTheCurrentElseTheNext) {
   EXPECT_EQ(plan.segment_at(at(4000)), nullptr);
 }
 
+TEST(PlanTable, GpusOfAPlanMayBeUnknown) {
+  PlanTable table;
+  table.plans = {demo()};
+  EXPECT_EQ(PlanTable::parse(table.format(), "t").plans[0].gpus, std::nullopt);
+  for (const int gpus : {0, 8}) {
+    table.plans[0].gpus = gpus;
+    EXPECT_EQ(PlanTable::parse(table.format(), "t").plans[0].gpus, gpus);
+  }
+}
+
 std::string damaged(const std::string& from, const std::string& to) {
   PlanTable table;
   table.plans = {demo()};
@@ -114,6 +124,7 @@ TEST(PlanTable, DamageIsNamedWithItsLine) {
   EXPECT_EQ(damaged("[plan demo]", "[plans demo]"), "t: unknown section [plans demo]");
   EXPECT_EQ(damaged("spares = 1", "spares = 1\nowner = x"),
             "t:10: 'owner': unknown key 'owner' in [plan demo]");
+  EXPECT_EQ(damaged("spares = 1", "spares = 1\ngpus = all"), "t:10: 'gpus': 'all' is no whole number");
   EXPECT_EQ(damaged("start = 1000", "start = -1"),
             "t:11: 'start': -1 is out of range; it lies between 0 and 253402300799");
 }

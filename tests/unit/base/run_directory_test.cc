@@ -8,7 +8,7 @@
 #include <limits>
 #include <thread>
 
-#include "base/error.h"
+#include "base/final_error.h"
 #include "tests/unit/base/temporary.h"
 
 namespace stint {
@@ -40,6 +40,17 @@ TEST_F(RunLogFile, WhatIsNoFileIsRefusedAndNotWaitedFor) {
   std::filesystem::remove(run_.log());
   std::filesystem::create_directory(run_.log());
   EXPECT_EQ(error_of([&] { read_log(run_); }), run_.log().string() + ": is no regular file");
+}
+
+TEST_F(RunLogFile, NoRoomIsFinalAndNamesTheFile) {
+  std::filesystem::create_symlink("/dev/full", run_.log());
+  EXPECT_THAT(
+      [&] {
+        append_event(run_, "step", {{"step", 1}});
+      },
+      testing::ThrowsMessage<FinalError>(run_.log().string() +
+                                         ": cannot be written: No space left on device; free space there "
+                                         "or choose another run.directory"));
 }
 
 TEST_F(RunLogFile, TornLineIsCountedAndDoesNotSpoilTheNext) {

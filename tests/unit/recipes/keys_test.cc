@@ -46,7 +46,12 @@ TEST(Keys, RefusesValuesOfAnotherKind) {
       {"run.steps", {"", "0", "1.5", "1e3", "-1", "1000000001", "ten"}},
       {"run.seed", {"-1", "9223372036854775808"}},
       {"run.tensorboard", {"", "ja", "2"}},
-      {"run.directory", {"", "a/%x", "a%"}},
+      {"run.directory",
+       {"", "a/%x", "a%", "a\tb",
+        "a\xC2\x85"
+        "b",
+        "a\xE2\x80\xA8"
+        "b"}},
       {"model.rope_theta", {"0", "nan", "inf", "1e10"}},
       {"optim.betas", {"", "0.9", "0.9,0.95,0.99", "0.9,1", "0.9,", "-0.1,0.5", "a,b"}},
       {"optim.schedule", {"", "linear"}},

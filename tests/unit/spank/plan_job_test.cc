@@ -242,6 +242,36 @@ TEST(PlanJob, GresOfTheUserWinsOverTheRecipes) {
   EXPECT_EQ(accepted(request).gres, "");
 }
 
+Decision with_gpus(std::optional<int> gpus, const JobRequest& request) {
+  PlanTable table = sample_table();
+  table.plans[0].gpus = gpus;
+  return decide_plan_job(request, table, kNow);
+}
+
+TEST(PlanJob, MoreGpusANodeThanThePlansNodesHaveAreRefused) {
+  JobRequest request = recipe_in("demo", 2);
+  request.environment.gres = "gpu:8";
+  const auto refusal = std::get<Refusal>(with_gpus(4, request));
+  EXPECT_EQ(refusal.cause, Cause::kGres);
+  EXPECT_EQ(refusal.message,
+            "plan demo: has 4 GPUs a node, the recipe wants 8; lower resources.gres or book nodes with more");
+  request.gres = "gres:gpu:h100:2,gres:nic:1";
+  EXPECT_EQ(std::get<Refusal>(with_gpus(1, request)).message,
+            "plan demo: has 1 GPU a node, the job wants 2; lower --gres or book nodes with more");
+  EXPECT_THAT(std::get<Refusal>(with_gpus(0, request)).message, HasSubstr("has 0 GPUs a node"));
+}
+
+TEST(PlanJob, GpusThatThePlanHasOrMayHaveAreAccepted) {
+  JobRequest request = recipe_in("demo", 2);
+  request.environment.gres = "gpu:8";
+  EXPECT_TRUE(std::holds_alternative<JobChanges>(with_gpus(8, request)));
+  EXPECT_TRUE(std::holds_alternative<JobChanges>(with_gpus(std::nullopt, request)));
+  request.gres = "gres:gpu:2";  // the user's own goes before the recipe's
+  EXPECT_TRUE(std::holds_alternative<JobChanges>(with_gpus(2, request)));
+  request.gres = request.environment.gres = "";
+  EXPECT_TRUE(std::holds_alternative<JobChanges>(with_gpus(0, request)));
+}
+
 TEST(RecipeJob, TakesSizeFromTheRecipeAndNoReservation) {
   JobRequest request = recipe_in("", 4);
   request.environment.gres = "gpu:8";
