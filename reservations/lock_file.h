@@ -10,12 +10,19 @@ class LockFile {
  public:
   // Throws Error that names the file and, when it is taken, its holder's process id.
   explicit LockFile(const std::string& path);
+  // Takes the file away again where this process made it: nothing is to be guarded after all.
+  void remove_if_new() noexcept;
   ~LockFile();
   LockFile(const LockFile&) = delete;
   LockFile& operator=(const LockFile&) = delete;
 
  private:
+  void open();
+  void lock();
+
+  std::string path_;
   int fd_ = -1;
+  bool is_new_ = false;
 };
 
 }  // namespace stint::reservations

@@ -2,20 +2,23 @@
 #include "reservations/server.h"
 
 #include <httplib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "reservations/deadline_stream.h"
 
 namespace stint::reservations {
 namespace {
 
 constexpr std::size_t kMaxBody = 1 << 20;
-constexpr time_t kReadSeconds = 5;
-constexpr time_t kWriteSeconds = 5;
-constexpr time_t kKeepAliveSeconds = 2;
+// For a whole request to come, and a whole reply to go, however slow the client.
+constexpr std::chrono::seconds kRequestTime{3}, kReplyTime{10};
+constexpr std::chrono::seconds kKeepAlive{2};  // between two requests of one connection
 constexpr char kJson[] = "application/json";
 constexpr std::uint32_t kNobody = UINT32_MAX;
 
@@ -41,13 +44,32 @@ std::string refusal_text(int status) {
   }
 }
 
+// A slow client holds its thread until the deadlines, no longer.
+class DeadlineServer : public httplib::Server {
+ private:
+  bool process_and_close_socket(socket_t socket) override {
+    DeadlineStream stream(socket);
+    const auto runs = [this] { return svr_sock_ != INVALID_SOCKET; };
+    bool good = true;
+    for (std::size_t left = keep_alive_max_count_; good && left > 0; --left) {
+      if (!stream.await_request(kKeepAlive, kRequestTime, kReplyTime, runs)) break;
+      bool closed = false;
+      good = process_request(stream, left == 1, closed, nullptr);
+      if (closed) break;
+    }
+    ::shutdown(socket, SHUT_RDWR);
+    ::close(socket);
+    return good;
+  }
+};
+
 }  // namespace
 
 struct Server::Impl {
   Api& api;
   Metrics& metrics;
   Munge munge;
-  httplib::Server http;
+  DeadlineServer http;
 
   void answer(const httplib::Request& request, httplib::Response& response) {
     const auto began = std::chrono::steady_clock::now();
@@ -118,9 +140,6 @@ Server::Server(Api& api, Metrics& metrics, Munge munge, int threads)
   auto& http = impl_->http;
   http.new_task_queue = [threads] { return new httplib::ThreadPool(static_cast<std::size_t>(threads)); };
   http.set_payload_max_length(kMaxBody);
-  http.set_read_timeout(kReadSeconds);
-  http.set_write_timeout(kWriteSeconds);
-  http.set_keep_alive_timeout(kKeepAliveSeconds);
   http.set_tcp_nodelay(true);
   // httplib's default lets a second server share the port unseen.
   http.set_socket_options([](socket_t socket) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The HTTP side of stintd: the only place that knows cpp-httplib's server. A request to /v1 must carry a
 // munge credential over method, path and body; the reply carries one over the request's. `/`, `/metrics` and
-// `/v1/health` need none.
+// `/v1/health` need none. A request must come as a whole within 3 s.
 #pragma once
 
 #include <memory>

@@ -36,7 +36,7 @@ struct Settings {
   std::chrono::milliseconds probe_interval{500};
   std::chrono::milliseconds probe_timeout{1000};
   int probes_needed = 2;  // bad answers in a row of a dead node
-  int threads = 8;        // of the HTTP server
+  int threads = 32;       // of the HTTP server
   Policy policy;
   Rate node_hour;
   std::string currency = "EUR";

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
+#include <memory>
 #include <thread>
 
 #include "base/command_line.h"
@@ -62,13 +63,24 @@ void end_soon_in_any_case() {
   }).detach();
 }
 
+// A wrong path leaves nothing behind.
+std::unique_ptr<Ledger> open_ledger(const std::string& path, LockFile& lock) {
+  try {
+    return std::make_unique<Ledger>(path);
+  } catch (const Error&) {
+    lock.remove_if_new();
+    throw;
+  }
+}
+
 void serve(const Config& config) {
   const Settings settings = read_settings(config);
   check_user(config);
   start_logging("stintd", settings.log_level);
   const sigset_t signals = block_end_signals();
-  const LockFile lock(settings.ledger + ".lock");
-  Ledger ledger(settings.ledger);
+  LockFile lock(settings.ledger + ".lock");
+  const std::unique_ptr<Ledger> opened = open_ledger(settings.ledger, lock);
+  Ledger& ledger = *opened;
   Metrics metrics;
   TcpProber prober;
   const auto cluster = connect_slurm();

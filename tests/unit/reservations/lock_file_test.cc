@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "base/error.h"
 #include "tests/unit/reservations/scratch.h"
 
@@ -26,6 +28,20 @@ TEST(LockFile, IsFreeAgainWhenItsHolderIsGone) {
   const Scratch scratch;
   { const LockFile first(scratch.file("lock")); }
   EXPECT_NO_THROW(const LockFile second(scratch.file("lock")));
+}
+
+TEST(LockFile, ANewFileCanBeTakenAwayAndAnOlderOneStays) {
+  const Scratch scratch;
+  {
+    LockFile lock(scratch.file("lock"));
+    lock.remove_if_new();
+    EXPECT_FALSE(std::filesystem::exists(scratch.file("lock")));
+    EXPECT_NO_THROW(const LockFile next(scratch.file("lock")))
+        << "a lock on a file that is gone guards nothing";
+  }
+  LockFile older(scratch.file("lock"));
+  older.remove_if_new();
+  EXPECT_TRUE(std::filesystem::exists(scratch.file("lock")));
 }
 
 TEST(LockFile, MissingFolderIsNamed) {
