@@ -8,7 +8,7 @@ import sources
 
 TAG = "SPDX-License-Identifier: Apache-2.0"
 KINDS = sources.CPP + (".py", ".cmake", ".sh", ".bash", ".bats", ".ini", ".proto", ".map", ".conf", ".debian",
-                       ".service", ".in")
+                       ".service", ".in", ".supp", "requirements.txt")
 
 
 def needs_tag(root, path):

@@ -3,6 +3,7 @@
 // and slurmstepd would, and records what the plugins do with them.
 #pragma once
 
+#include <dlfcn.h>
 #include <slurm/slurm.h>
 #include <slurm/spank.h>
 
@@ -24,5 +25,13 @@ struct FakeSlurm {
 };
 
 FakeSlurm& fake_slurm();
+
+// For dlopen. Once a plugin is unloaded, a leak checker takes for lost what its static variables held to the
+// end, its own C++ runtime's reserve for exceptions among it.
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr int kKeepLoaded = RTLD_NODELETE;
+#else
+inline constexpr int kKeepLoaded = 0;
+#endif
 
 }  // namespace stint::spank

@@ -61,7 +61,7 @@ class JobSubmit : public ::testing::Test {
     slurm_conf.state_save_location = folder_.data();
     slurm_conf.slurm_user_id = 64030;
     publish(table_of_now());
-    plugin_ = ::dlopen(STINT_JOB_SUBMIT_PLUGIN, RTLD_LAZY);
+    plugin_ = ::dlopen(STINT_JOB_SUBMIT_PLUGIN, RTLD_LAZY | kKeepLoaded);
     if (!plugin_) throw std::runtime_error(::dlerror());
     submit_ = reinterpret_cast<Submit*>(::dlsym(plugin_, "job_submit"));
     modify_ = reinterpret_cast<Modify*>(::dlsym(plugin_, "job_modify"));

@@ -24,7 +24,7 @@ class SpankPlugin : public ::testing::Test {
 
   SpankPlugin() {
     fake_slurm() = {};
-    plugin_ = ::dlopen(STINT_SPANK_PLUGIN, RTLD_LAZY);
+    plugin_ = ::dlopen(STINT_SPANK_PLUGIN, RTLD_LAZY | kKeepLoaded);
     if (!plugin_) throw std::runtime_error(::dlerror());
     ::setenv(contract::kConfigEnv, "", 1);
   }
