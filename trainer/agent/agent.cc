@@ -9,11 +9,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <random>
 #include <thread>
 
 #include "base/contract.h"
-#include "base/error.h"
+#include "base/final_error.h"
 #include "base/log.h"
 
 namespace stint::agent {
@@ -31,6 +32,8 @@ constexpr std::chrono::seconds kJudgeWait{60};
 constexpr std::chrono::seconds kStopWait{10};
 // Beyond the heartbeat time-out, until a worker's accusation must have shown as a silent agent.
 constexpr milliseconds kSuspicionSlack{500};
+
+constexpr std::string_view kEchoStart = "the agent of ";
 
 std::uint64_t random_nonce() {
   std::random_device device;
@@ -79,6 +82,10 @@ std::optional<Outcome> parse_outcome(const nlohmann::json& json) {
   return outcome;
 }
 
+bool is_echo(const Outcome& outcome) {
+  return outcome.why.starts_with(kEchoStart);
+}
+
 Agent::Agent(Setup setup, recipes::Recipe recipe, RunDirectory run, std::filesystem::path worker_program)
     : setup_(std::move(setup)),
       recipe_(std::move(recipe)),
@@ -103,6 +110,8 @@ int Agent::run() {
       loop_.turn(pace());
       advance();
     }
+  } catch (const FinalError& error) {
+    end(contract::kExitDoNotRequeue, error.what());
   } catch (const std::exception& error) {
     end(contract::kExitFailure, error.what());
   }
@@ -275,9 +284,18 @@ void Agent::take_message(Worker& worker, const nlohmann::json& message) {
     spdlog::warn("{}: {}", setup_.node, suspicion_why_);
   } else if (type == "error") {
     worker.error = text_of(message, "what");
-    append_event(run_, "error", {{"node", setup_.node}, {"what", worker.error}});
+    note_error(worker.error);
   } else if (recorder_ && worker.local == 0) {
     recorder_->note(message);
+  }
+}
+
+// On a full disk the outcome must do; it says the same.
+void Agent::note_error(const std::string& what) {
+  try {
+    append_event(run_, "error", {{"node", setup_.node}, {"what", what}});
+  } catch (const Error& error) {
+    spdlog::debug("{}: {}", setup_.node, error.what());
   }
 }
 
@@ -342,7 +360,7 @@ void Agent::peer_left(std::size_t node, int exit_code) {
   const bool in_order = exit_code == contract::kExitFinished || exit_code == contract::kExitRequeue;
   if (in_order && phase_ == Phase::kTraining) return;
   const int code = exit_code == contract::kExitFinished ? contract::kExitFailure : exit_code;
-  end(code, fmt::format("the agent of {} left with exit code {}", node_name(node), exit_code));
+  end(code, fmt::format("{}{} left with exit code {}", kEchoStart, node_name(node), exit_code));
 }
 
 // The last words of an agent may have been lost on the way; its outcome in the rendezvous is not.
@@ -441,17 +459,30 @@ void Agent::end(int exit_code, const std::string& why) {
   }
 }
 
-// The supervisor tells an outcome once for all agents; without one, or where it cannot be told, it is said
-// here.
+// The supervisor tells an outcome once for all agents; without one, or where it cannot be told, one agent
+// says it here. An echo of another's end is not worth a line: that one has said it.
 void Agent::publish_outcome() {
-  bool told = setup_.supervised || outcome_->exit_code == contract::kExitFinished;
-  try {
-    rendezvous_.publish("outcome", setup_.node, to_json(*outcome_));
-  } catch (const Error& error) {
-    spdlog::warn("{}: {}", setup_.node, error.what());
-    told = false;
+  const bool published = put_outcome();
+  if (outcome_->exit_code == contract::kExitFinished || is_echo(*outcome_)) return;
+  if (published && (setup_.supervised || !rendezvous_.claim("told"))) return;
+  std::fprintf(stderr, "stint: %s (exit code %d)\n", outcome_->why.c_str(), outcome_->exit_code);
+}
+
+// On a full disk the place of the files that brought the agents together must do.
+bool Agent::put_outcome() {
+  for (const char* dispensable : {"", "workers", "agent"}) {
+    if (*dispensable != '\0') rendezvous_.withdraw(dispensable, setup_.node);
+    try {
+      rendezvous_.publish("outcome", setup_.node, to_json(*outcome_));
+      return true;
+    } catch (const FinalError&) {
+      continue;
+    } catch (const Error& error) {
+      spdlog::warn("{}: {}", setup_.node, error.what());
+      return false;
+    }
   }
-  if (!told) spdlog::warn("{}: {} (exit code {})", setup_.node, outcome_->why, outcome_->exit_code);
+  return false;
 }
 
 int Agent::leave() {

@@ -36,6 +36,8 @@ struct Outcome {
   std::vector<std::string> missing;  // nodes whose agents fell silent or never came
 };
 nlohmann::json to_json(const Outcome& outcome);
+// Ended only because another agent had; that one said why.
+bool is_echo(const Outcome& outcome);
 std::optional<Outcome> parse_outcome(const nlohmann::json& json);
 
 class Agent {
@@ -76,6 +78,7 @@ class Agent {
   void take_message(Worker& worker, const nlohmann::json& message);
   void worker_ended(Worker& worker);
   void worker_failed(Worker& worker, int status);
+  void note_error(const std::string& what);
   void all_workers_ended();
   void kill_workers();
 
@@ -92,6 +95,7 @@ class Agent {
   void stop(const std::string& why);
   void end(int exit_code, const std::string& why);
   void publish_outcome();
+  bool put_outcome();
   int leave();
   void wait_for_others();
 

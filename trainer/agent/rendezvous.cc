@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/agent/rendezvous.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <set>
 #include <system_error>
 
-#include "base/error.h"
+#include "base/final_error.h"
 #include "base/ini.h"
+#include "trainer/descriptor.h"
 
 namespace stint::agent {
 namespace {
@@ -23,11 +28,20 @@ Rendezvous::Rendezvous(std::filesystem::path folder, std::vector<std::string> no
     : folder_(std::move(folder)), nodes_(std::move(nodes)) {
   std::error_code error;
   std::filesystem::create_directories(folder_, error);
-  if (error) fail("rendezvous {}: {}", folder_.string(), error.message());
+  if (error) fail_write("rendezvous " + folder_.string(), error.value(), kOtherRunDirectory);
 }
 
 void Rendezvous::publish(const std::string& kind, const std::string& node, const nlohmann::json& what) const {
   write_file_atomically(folder_ / (key_of(kind, node) + ".json"), what.dump());
+}
+
+void Rendezvous::withdraw(const std::string& kind, const std::string& node) const {
+  ::unlink((folder_ / (key_of(kind, node) + ".json")).c_str());
+}
+
+bool Rendezvous::claim(const std::string& what) const {
+  const Descriptor file(::open((folder_ / what).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  return file.get() >= 0 || errno != EEXIST;
 }
 
 void Rendezvous::look() {

@@ -19,6 +19,10 @@ class Rendezvous {
   Rendezvous(std::filesystem::path folder, std::vector<std::string> nodes);
 
   void publish(const std::string& kind, const std::string& node, const nlohmann::json& what) const;
+  // Takes it back, which makes room on a full disk.
+  void withdraw(const std::string& kind, const std::string& node) const;
+  // True for one agent alone; for several where the folder cannot be written to.
+  bool claim(const std::string& what) const;
   // Looks once and reads what is new. Damaged files and those of unknown nodes are passed over.
   void look();
 

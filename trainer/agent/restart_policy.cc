@@ -16,7 +16,7 @@ const Outcome* find_cause(const AttemptEnd& end, Matches matches) {
   const Outcome* cause = nullptr;
   for (const Outcome& outcome : end.outcomes) {
     if (!matches(outcome.exit_code)) continue;
-    if (cause == nullptr || cause->why.starts_with("the agent of ")) cause = &outcome;
+    if (cause == nullptr || is_echo(*cause)) cause = &outcome;
   }
   return cause;
 }

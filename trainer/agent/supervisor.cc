@@ -10,8 +10,9 @@
 #include <system_error>
 
 #include "base/contract.h"
-#include "base/error.h"
+#include "base/final_error.h"
 #include "base/ini.h"
+#include "base/one_line.h"
 #include "base/process.h"
 #include "base/run_report.h"
 #include "trainer/training_text.h"
@@ -105,6 +106,15 @@ std::vector<ChildCommand> with_variables(std::vector<ChildCommand> commands, con
   return commands;
 }
 
+// The job's output names the directory in one line, which `stint run watch` reads.
+void check_path(const RunDirectory& run) {
+  if (fits_one_line(run.root.string())) return;
+  fail(
+      "run directory {}: a control character or line break in its path; choose another: "
+      "--recipe=…,run.directory=PATH",
+      nlohmann::json(run.root.string()).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
+}
+
 void check_only_user(const RunRequest& request) {
   const std::string other = other_user_of(request.run, request.job, slurm_job_is_alive);
   if (other.empty()) return;
@@ -115,6 +125,7 @@ void check_only_user(const RunRequest& request) {
 // Whether the run is finished already. What must not start is found before anything is made for it.
 bool prepare(const RunRequest& request) {
   try {
+    check_path(request.run);
     const bool finished = run_is_finished(read_log(request.run), request.recipe);
     if (!finished) open_training_text(request.recipe.data.path, request.recipe.data.sequence_length);
     prepare_run_directory(request.run, request.frozen);
@@ -139,7 +150,11 @@ int finish(const RunRequest& request) {
 int give_up(const RunRequest& request, const std::string& why) {
   remove_rendezvous(request);
   std::fprintf(stderr, "stint: %s\n", why.c_str());
-  append_event(request.run, "error", {{"what", why}, {"exit", contract::kExitDoNotRequeue}});
+  try {
+    append_event(request.run, "error", {{"what", why}, {"exit", contract::kExitDoNotRequeue}});
+  } catch (const Error&) {
+    // A full disk is often the very reason; it has been said.
+  }
   return contract::kExitDoNotRequeue;
 }
 
@@ -175,6 +190,7 @@ RunDirectory run_directory(const recipes::Recipe& recipe, const std::string& job
 }
 
 void prepare_run_directory(const RunDirectory& run, const std::string& frozen) {
+  check_path(run);
   std::error_code error;
   std::filesystem::create_directories(run.root, error);
   if (error) fail("run directory {}: {}", run.root.string(), error.message());

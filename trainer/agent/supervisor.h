@@ -6,7 +6,7 @@
 #include <functional>
 #include <string>
 
-#include "base/error.h"
+#include "base/final_error.h"
 #include "base/run_directory.h"
 #include "recipes/recipe.h"
 #include "trainer/agent/restart_policy.h"
@@ -14,12 +14,6 @@
 #include "trainer/agent/step.h"
 
 namespace stint::agent {
-
-// A wrong recipe or directory stays wrong however often the job is started again: exit code 93.
-class FinalError : public Error {
- public:
-  using Error::Error;
-};
 
 struct RunRequest {
   std::string frozen;  // the complete recipe text

@@ -10,7 +10,7 @@
 #include <chrono>
 #include <functional>
 
-#include "base/error.h"
+#include "base/final_error.h"
 #include "base/ini.h"
 #include "base/run_directory.h"
 #include "trainer/descriptor.h"
@@ -63,13 +63,23 @@ std::vector<Found> newest_first(const fs::path& folder) {
 void sync_folder(const fs::path& folder) {
   const Descriptor file(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (file.get() < 0 || fsync(file.get()) != 0)
-    fail("cannot sync {}: {}", folder.string(), errno_text(errno));
+    fail_write("cannot sync " + folder.string(), errno, kOtherRunDirectory);
 }
 
 void rename_path(const fs::path& from, const fs::path& to) {
   std::error_code error;
   fs::rename(from, to, error);
-  if (error) fail("cannot rename {} to {}: {}", from.string(), to.string(), error.message());
+  if (error)
+    fail_write(fmt::format("cannot rename {} to {}", from.string(), to.string()), error.value(),
+               kOtherRunDirectory);
+}
+
+// Empty, whatever stood there.
+void replace_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::remove_all(folder, error);
+  if (!error) fs::create_directory(folder, error);
+  if (error) fail_write("cannot create " + folder.string(), error.value(), kOtherRunDirectory);
 }
 
 // A checkpoint loses its name before its files, so that no half of one can be taken for whole.
@@ -161,17 +171,23 @@ CheckpointStore::Saved CheckpointStore::save(const State& state, const json& fac
   const auto begin = std::chrono::steady_clock::now();
   const fs::path target = folder_ / name_of(state.step),
                  temporary = folder_ / (kTemporary + name_of(state.step));
+  const auto what = [&](const std::exception& error) {
+    std::error_code ignored;
+    fs::remove_all(temporary, ignored);
+    const std::size_t bytes = state.parameters.span().size_bytes() + state.exp_avg.span().size_bytes() +
+                              state.exp_avg_sq.span().size_bytes();
+    return fmt::format("checkpoint of step {} ({} bytes): {}", state.step, bytes, error.what());
+  };
   try {
-    fs::remove_all(temporary);
-    fs::create_directory(temporary);
+    replace_folder(temporary);
     write(temporary, state, facts);
     if (fs::exists(target)) remove_checkpoint(target);
     rename_path(temporary, target);
     sync_folder(folder_);
+  } catch (const FinalError& error) {
+    throw FinalError(what(error));
   } catch (const std::exception& error) {
-    std::error_code ignored;
-    fs::remove_all(temporary, ignored);
-    fail("checkpoint of step {}: {}", state.step, error.what());
+    throw Error(what(error));
   }
   prune(state.step, keep);
   Saved saved{target, 0, 0};

@@ -103,9 +103,8 @@ Status Engine::step(bool want_stop, StepReport& report) {
 
   const double loss = tail[kLoss], norm = gradient_norm(gradients);
   if (!std::isfinite(loss) || !std::isfinite(norm))
-    throw DoNotRetry(
-        fmt::format("step {}: loss {} and gradient norm {} are not finite; lower optim.learning_rate = {}",
-                    state_.step + 1, loss, norm, recipe_.optim.learning_rate));
+    fail_finally("step {}: loss {} and gradient norm {} are not finite; lower optim.learning_rate = {}",
+                 state_.step + 1, loss, norm, recipe_.optim.learning_rate);
   const double rate = learning_rate(recipe_, state_.step);
   const auto& o = recipe_.optim;
   adamw_update({o.betas[0], o.betas[1], o.eps, o.weight_decay}, layout_, rate, clip_factor(norm, o.grad_clip),

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "base/error.h"
+#include "base/final_error.h"
 #include "base/run_directory.h"
 #include "recipes/recipe.h"
 #include "trainer/comm/communicator.h"
@@ -19,12 +19,6 @@
 #include "trainer/model/llama.h"
 
 namespace stint::engine {
-
-// A failure that another attempt would meet again.
-class DoNotRetry : public Error {
- public:
-  using Error::Error;
-};
 
 struct StepReport {
   std::int64_t step = 0;  // updates done, this one included
@@ -45,9 +39,10 @@ class Engine {
   // Rank 0 loads the newest usable checkpoint, or initialises from the seed where the run has none, and gives
   // the state to all. Throws Error on every rank when there are checkpoints and none can be used.
   comm::Status start();
-  // One update. Throws DoNotRetry when loss or gradient is not finite, Error when the data cannot be read.
+  // One update. Throws FinalError when loss or gradient is not finite or the memory does not suffice, Error
+  // when the data cannot be read.
   comm::Status step(bool want_stop, StepReport& report);
-  // Rank 0 only. Throws Error.
+  // Rank 0 only. Throws Error; a FinalError where there is no room.
   CheckpointStore::Saved save();
 
   std::int64_t current_step() const { return state_.step; }

@@ -16,7 +16,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
+#include "base/final_error.h"
 
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
 
@@ -54,7 +54,7 @@ class NewFile {
  public:
   explicit NewFile(std::filesystem::path path) : path_(std::move(path)) {
     file_ = Descriptor(open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-    if (file_.get() < 0) fail("cannot create {}: {}", path_.string(), errno_text(errno));
+    if (file_.get() < 0) fail_write("cannot create " + path_.string(), errno, kOtherRunDirectory);
   }
 
   void write(const void* data, std::size_t bytes) {
@@ -63,18 +63,22 @@ class NewFile {
     while (bytes > 0) {
       const ssize_t done = ::write(file_.get(), at, bytes);
       if (done < 0 && errno == EINTR) continue;
-      if (done < 0) fail("cannot write {}: {}", path_.string(), errno_text(errno));
+      if (done < 0) fail_here(errno);
       at += done;
       bytes -= static_cast<std::size_t>(done);
     }
   }
   Digest finish() {
-    if (fsync(file_.get()) != 0) fail("cannot write {}: {}", path_.string(), errno_text(errno));
-    if (close(file_.release()) != 0) fail("cannot write {}: {}", path_.string(), errno_text(errno));
+    if (fsync(file_.get()) != 0) fail_here(errno);
+    if (close(file_.release()) != 0) fail_here(errno);
     return hasher_.finish();
   }
 
  private:
+  [[noreturn]] void fail_here(int number) const {
+    fail_write("cannot write " + path_.string(), number, kOtherRunDirectory);
+  }
+
   std::filesystem::path path_;
   Descriptor file_;
   Hasher hasher_;

@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <optional>
 #include <thread>
 
@@ -165,7 +166,7 @@ auto without_retry(Body&& body) {
   try {
     return body();
   } catch (const std::exception& error) {
-    throw DoNotRetry(error.what());
+    throw FinalError(error.what());
   }
 }
 
@@ -330,8 +331,13 @@ int run_main(int argc, char** argv) {
   Channel channel = take_channel();
   try {
     return Worker(arguments, channel).run();
-  } catch (const DoNotRetry& error) {
+  } catch (const FinalError& error) {
     fail_with(channel, error.what(), contract::kExitDoNotRequeue);
+  } catch (const std::bad_alloc&) {
+    fail_with(
+        channel,
+        "memory: this host gives the worker no more; lower data.micro_batch_size or data.sequence_length",
+        contract::kExitDoNotRequeue);
   } catch (const std::exception& error) {
     fail_with(channel, error.what(), contract::kExitFailure);
   }

@@ -4,11 +4,13 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <charconv>
 #include <cmath>
 #include <limits>
+#include <string_view>
 #include <vector>
 
-#include "base/error.h"
+#include "base/final_error.h"
 #include "trainer/model/random.h"
 
 namespace stint::model {
@@ -49,10 +51,11 @@ bool has_bf16_products() {
 
 Positions make_positions(const Config& c, std::int64_t length, at::ScalarType product_type) {
   const std::int64_t half = c.head_size() / 2, group = c.heads / c.key_value_heads;
+  // The largest first: where memory does not suffice, it shows at once.
+  const auto mask = at::full({length, length}, -std::numeric_limits<float>::infinity()).triu(1);
   const auto pairs = at::arange(half, at::kDouble);
   const auto frequency = at::pow(c.rope_theta, pairs * (-2.0 / static_cast<double>(c.head_size())));
   const auto angle = at::outer(at::arange(length, at::kDouble), frequency).unsqueeze(1);
-  const auto mask = at::full({length, length}, -std::numeric_limits<float>::infinity()).triu(1);
   return {length, angle.cos().to(at::kFloat), angle.sin().to(at::kFloat),
           mask.repeat({group, 1}).unsqueeze(0).to(product_type)};
 }
@@ -60,6 +63,23 @@ Positions make_positions(const Config& c, std::int64_t length, at::ScalarType pr
 // Of one sequence, without its last target.
 std::int64_t length_of(std::span<const std::int64_t> tokens, std::int64_t batch) {
   return batch > 0 ? static_cast<std::int64_t>(tokens.size()) / batch - 1 : -1;
+}
+
+// Torch: "…: can't allocate memory: you tried to allocate 123 bytes. Error code 12 …", or that a size
+// overflowed.
+[[noreturn]] void fail_for_memory(std::int64_t batch, std::int64_t length, const std::string& text) {
+  constexpr std::string_view kBefore = "tried to allocate ";
+  const auto at = text.find(kBefore);
+  std::uint64_t bytes = 0;
+  if (at != std::string::npos) {
+    const char* begin = text.data() + at + kBefore.size();
+    std::from_chars(begin, text.data() + text.size(), bytes);
+  }
+  fail_finally(
+      "memory: {} sequence{} of {} tokens do{} not fit: {} not to be had; lower data.micro_batch_size or "
+      "data.sequence_length",
+      batch, batch == 1 ? "" : "s", length, batch == 1 ? "es" : "",
+      bytes == 0 ? "more bytes than can be counted are" : fmt::format("{} bytes more are", bytes));
 }
 
 // Runs `body` for `batch` sequences of `length` tokens. Torch's messages carry a stack of frames behind their
@@ -70,11 +90,8 @@ auto in_one_line(std::int64_t batch, std::int64_t length, Body body) {
     return body();
   } catch (const c10::Error& error) {
     const std::string text = error.what_without_backtrace();
-    if (text.find("allocate memory") != std::string::npos) {
-      fail(
-          "memory: {} sequences of {} tokens do not fit; lower data.micro_batch_size or data.sequence_length",
-          batch, length);
-    }
+    if (text.find("allocate memory") != std::string::npos || text.find("overflow") != std::string::npos)
+      fail_for_memory(batch, length, text);
     fail("model: {}", text.substr(0, text.find('\n')));
   }
 }

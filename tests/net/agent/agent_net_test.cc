@@ -136,6 +136,19 @@ class AgentNet : public testing::Test {
     }
     return Process({STINT_TRAIN}, variables, folder_ / ("agent" + std::to_string(index) + ".out"));
   }
+  // An agent as `srun stint-train` of a user's own starts it.
+  Process start_lone_agent(int index, Variables variables) {
+    for (const auto& [name, value] : Variables{{"SLURM_JOB_ID", "12"},
+                                               {"SLURM_STEP_ID", "0"},
+                                               {"STINT_LOCAL_JOB", "trial"},
+                                               {"STINT_LOCAL_NODES", "3"},
+                                               {"STINT_LOCAL_INDEX", std::to_string(index)}}) {
+      variables.emplace_back(name, value);
+    }
+    return Process({STINT_TRAIN, "--recipe", folder_ / "trial.ini", "--run-directory", run_.root, "--worker",
+                    FAKE_WORKER},
+                   variables, folder_ / ("lone" + std::to_string(index) + ".out"));
+  }
   std::vector<Process> start_agents(const Variables& variables = {}) {
     std::vector<Process> agents;
     for (int i = 0; i < 3; ++i) agents.push_back(start_agent(i, variables));
@@ -272,6 +285,18 @@ TEST_F(LocalRun, WithoutARecipeSaysHowToGiveOne) {
 }
 
 using Agents = AgentNet;
+
+TEST_F(Agents, WithoutASupervisorOneOfThemSaysWhyTheRunCannotGoOn) {
+  std::vector<Process> agents;
+  for (int i = 0; i < 3; ++i) agents.push_back(start_lone_agent(i, {{"FAKE_HOPELESS", "1"}}));
+  std::string output;
+  for (auto& agent : agents) EXPECT_EQ(agent.wait(), contract::kExitDoNotRequeue);
+  for (const auto& agent : agents) output += agent.output();
+  const std::string line = "stint: the fake BLAS is wrong (exit code 93)\n";
+  EXPECT_THAT(output, HasSubstr(line));
+  EXPECT_EQ(output.find(line), output.rfind(line)) << output;
+  EXPECT_EQ(output.find("the agent of"), std::string::npos) << output;
+}
 
 TEST_F(Agents, KilledAgentIsNoticedByItsSilence) {
   auto agents = start_agents(kSlow);

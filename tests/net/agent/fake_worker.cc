@@ -4,6 +4,7 @@
 //   FAKE_STEP_MS   length of a step (default 20)
 //   FAKE_DIE_NODE, FAKE_DIE_STEP, FAKE_DIE_EXIT   on that node (STINT_LOCAL_INDEX), at that step, once a run
 //   FAKE_DIE_ALWAYS   not once a run but each time
+//   FAKE_HOPELESS  says at once that the run cannot go on
 //   FAKE_MUTE      never sends its address
 #include <signal.h>
 #include <unistd.h>
@@ -89,6 +90,11 @@ int main(int argc, char** argv) {
   const auto recipe =
       stint::recipes::parse_frozen(stint::read_file(recipe_path, contract::kMaxRecipeBytes), recipe_path);
   Channel channel(stint::agent::kWorkerChannel);
+  if (std::getenv("FAKE_HOPELESS") != nullptr) {
+    channel.send(
+        {{"type", "error"}, {"what", "the fake BLAS is wrong"}, {"exit", contract::kExitDoNotRequeue}});
+    return contract::kExitDoNotRequeue;
+  }
   if (std::getenv("FAKE_MUTE") != nullptr) pause();
   channel.send({{"type", "address"}, {"address", "00"}});
   const auto received = channel.receive(milliseconds(30000));

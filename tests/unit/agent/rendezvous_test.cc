@@ -54,6 +54,21 @@ TEST_F(RendezvousTest, PassesOverWhatIsNotItsOwn) {
   EXPECT_THAT(rendezvous.missing("agent"), IsEmpty());
 }
 
+TEST_F(RendezvousTest, OneAgentAloneGetsAClaim) {
+  const Rendezvous first(folder_, {"node1", "node2"}), second(folder_, {"node1", "node2"});
+  EXPECT_TRUE(second.claim("told"));
+  EXPECT_FALSE(first.claim("told"));
+  EXPECT_FALSE(second.claim("told"));
+}
+
+TEST_F(RendezvousTest, WhatIsTakenBackIsNotFound) {
+  Rendezvous rendezvous(folder_, {"node1"});
+  rendezvous.publish("agent", "node1", {{"port", 1}});
+  rendezvous.withdraw("agent", "node1");
+  rendezvous.look();
+  EXPECT_EQ(rendezvous.find("agent", "node1"), nullptr);
+}
+
 TEST_F(RendezvousTest, NamesTheFolderThatCannotBe) {
   std::ofstream(folder_ / "file") << "x";
   try {

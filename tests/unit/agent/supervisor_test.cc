@@ -96,6 +96,17 @@ TEST_F(SupervisorTest, DataThatCannotBeReadIsToldBeforeAnythingIsMade) {
   EXPECT_FALSE(std::filesystem::exists(request.run.root));
 }
 
+TEST_F(SupervisorTest, DirectoryThatTakesTwoLinesIsRefusedBeforeItIsMade) {
+  for (const char* name : {"two\nlines", "tab\tbed", "next\xC2\x85line"}) {
+    const RunDirectory run{run_.root / name};
+    EXPECT_THAT([&] { prepare_run_directory(run, "[run]\n"); },
+                testing::ThrowsMessage<Error>(testing::AllOf(HasSubstr("control character or line break"),
+                                                             HasSubstr("run.directory="),
+                                                             testing::Not(HasSubstr("\n")))));
+    EXPECT_FALSE(std::filesystem::exists(run.root));
+  }
+}
+
 TEST_F(SupervisorTest, RendezvousThatIsNoFolderIsRefusedOnce) {
   write_file_atomically(run_.rendezvous(), "");
   EXPECT_THROW(prepare_run_directory(run_, "[run]\n"), Error);

@@ -211,7 +211,7 @@ TEST(Engine, LossThatIsNotFiniteEndsTheRunBeforeTheUpdate) {
   recipe.optim.warmup_steps = 0;
   recipe.optim.grad_clip = 0;
   EXPECT_THAT([&] { train(recipe, folder.run(), 1, 12); },
-              testing::ThrowsMessage<DoNotRetry>(HasSubstr("not finite; lower optim.learning_rate")));
+              testing::ThrowsMessage<FinalError>(HasSubstr("not finite; lower optim.learning_rate")));
 }
 
 TEST(Engine, ManifestSaysWhatMadeTheCheckpoint) {

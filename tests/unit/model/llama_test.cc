@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/model/llama.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,7 +9,7 @@
 #include <limits>
 #include <vector>
 
-#include "base/error.h"
+#include "base/final_error.h"
 #include "reference.h"
 #include "trainer/model/random.h"
 
@@ -161,6 +162,16 @@ TEST(Llama, RepeatedRunsGiveEqualBits) {
     EXPECT_EQ(a.model.forward_backward(a.tokens, kBatch, 1), b.model.forward_backward(b.tokens, kBatch, 1));
     EXPECT_EQ(a.gradients, b.gradients);
   }
+}
+
+TEST(Llama, MemoryThatIsNotToBeHadIsFinalAndCounted) {
+  Fixture f(tiny(false, false));
+  const std::vector<std::int64_t> tokens((1 << 22) + 1);
+  EXPECT_THAT(
+      [&] { f.model.forward(tokens, 1, 1); },
+      testing::ThrowsMessage<FinalError>(testing::MatchesRegex(
+          "memory: 1 sequence of 4194304 tokens does not fit: [0-9]+ bytes more are not to be had; lower "
+          "data.micro_batch_size or data.sequence_length")));
 }
 
 TEST(Llama, RefusesBuffersAndTokensThatDoNotFit) {
