@@ -161,7 +161,7 @@ nlohmann::json to_json(const Plan& plan, sys_seconds now, const std::vector<std:
                       {"users", plan.users},
                       {"partition", plan.kind.partition},
                       {"features", plan.kind.features},
-                      {"gpus_per_node", plan.kind.gpus},
+                      {"gpus_per_node", std::max(plan.kind.gpus, 0)},
                       {"account", plan.account},
                       {"nodes", plan.nodes},
                       {"spares", plan.spares},
@@ -182,6 +182,7 @@ PlanRow to_table_row(const Plan& plan, sys_seconds now) {
   row.partition = plan.kind.partition;
   row.nodes = plan.nodes;
   row.spares = plan.spares;
+  if (plan.kind.gpus >= 0) row.gpus = plan.kind.gpus;
   for (const auto& segment : plan.segments) {
     row.segments.push_back(
         {segment.reservation, segment.start, segment.end, format_host_list(segment.nodes)});

@@ -36,7 +36,7 @@ bool may_follow(Phase from, Phase to);
 struct NodeKind {
   std::string partition;
   std::vector<std::string> features;  // all of them
-  int gpus = 0;                       // at least so many each
+  int gpus = 0;                       // at least so many each; of plans of an older ledger -1: not known
 };
 
 struct Segment {
