@@ -97,6 +97,8 @@ std::string describe(const Json& event) {
   if (name == "checkpoint") return fmt::format("step {}", integer_of(event, "step", 0));
   if (name == "finish") return fmt::format("step {}", integer_of(event, "step", 0));
   if (name == "error") return text_of(event, "what");
+  if (name == "segment_end")
+    return fmt::format("step {}: {}", integer_of(event, "step", 0), text_of(event, "why"));
   std::vector<std::string> parts;
   for (const char* key : {"node", "why", "detail"}) {
     if (const std::string part = text_of(event, key); !part.empty()) parts.push_back(part);
@@ -152,6 +154,7 @@ class Accounts {
     const std::string name = name_of(event);
     if (name == "start") note_start(event);
     if (name == "step") note_step(event);
+    if (name == "segment_end") note_segment_end(event);
     if (name == "finish") finished_ = true;
   }
 
@@ -177,10 +180,18 @@ class Accounts {
     }
   }
 
+  // The time between two segments is not the plan's, and not lost.
+  void note_segment_end(const Json& event) {
+    const auto ends = number_of(event, "ends");
+    const auto next = number_of(event, "next_start");
+    if (ends && next) pause_ = std::max(*next - *ends, 0.0);
+  }
+
   void note_step(const Json& event) {
     last_step_ = integer_of(event, "step", last_step_);
-    if (interrupted_) gaps_.push_back(time_of(event) - last_step_time_);
+    if (interrupted_) gaps_.push_back(time_of(event) - last_step_time_ - pause_);
     interrupted_ = false;
+    pause_ = 0;
     any_step_ = true;
     last_step_time_ = time_of(event);
     last_loss_ = number_of(event, "loss");
@@ -195,6 +206,7 @@ class Accounts {
   double last_step_time_ = 0;
   bool any_step_ = false;
   bool interrupted_ = false;  // a start came since the last step
+  double pause_ = 0;          // between the segment that ended since the last step and the next
   std::int64_t steps_lost_ = 0;
   std::vector<double> gaps_, rates_, step_seconds_;
   std::optional<double> first_loss_, last_loss_;

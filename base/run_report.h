@@ -42,11 +42,13 @@ struct RunReport {
   double step_seconds = 0;       // median
   int restarts = 0;              // starts after the first
   std::int64_t steps_lost = 0;   // done again: over restarts, last step before it less the step resumed from
-  double seconds_lost = 0;       // over restarts: last step before to first step after, less one median step
-  double seconds = 0;            // first start to last event
-  std::string price;             // "12.50 EUR", or "not known: why"
-  std::string checkpoint;        // path; empty: none
-  std::string tensorboard;       // path; empty: none
+  // Over restarts: last step before to first step after, less one median step and the time between two
+  // segments.
+  double seconds_lost = 0;
+  double seconds = 0;       // first start to last event
+  std::string price;        // "12.50 EUR", or "not known: why"
+  std::string checkpoint;   // path; empty: none
+  std::string tensorboard;  // path; empty: none
   std::vector<TimelineEntry> timeline;
 };
 

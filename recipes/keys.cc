@@ -270,6 +270,14 @@ void add_survival_keys(std::vector<Key>& all) {
                         "steps between checkpoints; 0: only at the end", FIELD(checkpoint.interval)));
   all.push_back(
       integer("checkpoint", "keep", 1, 1'000'000, "3", "newest checkpoints to keep", FIELD(checkpoint.keep)));
+  all.push_back(span("checkpoint", "end_lead_min", 1s, 1h, "10s",
+                     "a run saves at least so long before its plan's segment ends",
+                     FIELD(checkpoint.end_lead_min)));
+  all.push_back(span("checkpoint", "end_lead_max", 1s, 1h, "10m",
+                     "and at most so long before, however slow its saves", FIELD(checkpoint.end_lead_max)));
+  all.push_back(real("checkpoint", "end_lead_safety", 1, 100, "2",
+                     "in between: this many times its slowest recent save",
+                     FIELD(checkpoint.end_lead_safety)));
   all.push_back(span("resilience", "heartbeat_interval", 10ms, 60s, "100ms",
                      "time between two heartbeats of an agent", FIELD(resilience.heartbeat_interval)));
   all.push_back(span("resilience", "heartbeat_timeout", 50ms, 1h, "1s", "an agent silent for so long is lost",

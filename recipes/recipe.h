@@ -48,6 +48,9 @@ struct Recipe {
   struct {
     std::int64_t interval = 0;  // steps; 0: only at the end
     std::int64_t keep = 0;
+    // Before the end of a plan's segment: the last save's time times safety, within these bounds.
+    std::chrono::milliseconds end_lead_min{}, end_lead_max{};
+    double end_lead_safety = 0;
   } checkpoint;
   struct {
     std::chrono::milliseconds heartbeat_interval{}, heartbeat_timeout{};

@@ -57,6 +57,15 @@ void check_resilience(const Recipe& recipe) {
   }
 }
 
+void check_checkpoint(const Recipe& recipe) {
+  const auto& checkpoint = recipe.checkpoint;
+  if (checkpoint.end_lead_min > checkpoint.end_lead_max) {
+    fail("checkpoint.end_lead_min {}s is longer than checkpoint.end_lead_max {}s",
+         static_cast<double>(checkpoint.end_lead_min.count()) / 1000,
+         static_cast<double>(checkpoint.end_lead_max.count()) / 1000);
+  }
+}
+
 }  // namespace
 
 void check_rules(const Recipe& recipe) {
@@ -65,6 +74,7 @@ void check_rules(const Recipe& recipe) {
     check_batch(recipe);
     check_schedule(recipe);
     check_resilience(recipe);
+    check_checkpoint(recipe);
   } catch (const Error& error) {
     fail("{}: {}", recipe.name, error.what());
   }

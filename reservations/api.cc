@@ -55,6 +55,14 @@ auto checked(Parse parse) {
   }
 }
 
+std::uint32_t job_in_path(std::string_view id) {
+  try {
+    return static_cast<std::uint32_t>(parse_integer(id, 1, UINT32_MAX));
+  } catch (const Error&) {
+    refuse(404, "'{}' is no job id", id.substr(0, 40));
+  }
+}
+
 std::string escaped(std::string_view text) {
   std::string html;
   for (const char c : text) {
@@ -93,8 +101,8 @@ std::string time_text(const nlohmann::json& value) {
 
 }  // namespace
 
-Api::Api(Book& book, Failures& failures, Ledger& ledger, std::function<double()> now)
-    : book_(book), failures_(failures), ledger_(ledger), now_(std::move(now)) {}
+Api::Api(Book& book, Failures& failures, Shepherd& shepherd, Ledger& ledger, std::function<double()> now)
+    : book_(book), failures_(failures), shepherd_(shepherd), ledger_(ledger), now_(std::move(now)) {}
 
 ApiReply Api::handle(std::string_view method, std::string_view path, std::string_view body,
                      std::uint32_t uid) {
@@ -119,6 +127,7 @@ ApiReply Api::route(std::string_view method, std::string_view path, std::string_
   constexpr std::string_view kPlans = "/v1/plans";
   constexpr std::string_view kJobs = "/v1/jobs/";
   constexpr std::string_view kEvents = "/events";
+  constexpr std::string_view kWindow = "/window";
   if (path == "/v1/health" && method == "GET") return {200, {{"ok", true}, {"version", STINT_VERSION}}};
   if (path == kPlans && method == "POST") return create_plan(body, uid);
   if (path == kPlans && method == "GET") return list_plans();
@@ -133,6 +142,10 @@ ApiReply Api::route(std::string_view method, std::string_view path, std::string_
   if (path.starts_with(kJobs) && path.ends_with(kEvents) && path.size() > kJobs.size() + kEvents.size() &&
       method == "GET") {
     return job_events(path.substr(kJobs.size(), path.size() - kJobs.size() - kEvents.size()));
+  }
+  if (path.starts_with(kJobs) && path.ends_with(kWindow) && path.size() > kJobs.size() + kWindow.size() &&
+      method == "GET") {
+    return job_window(path.substr(kJobs.size(), path.size() - kJobs.size() - kWindow.size()), uid);
   }
   refuse(404, "stintd knows no {} {}", method, path.substr(0, 100));
 }
@@ -242,18 +255,17 @@ ApiReply Api::report_failure(std::string_view body, std::uint32_t uid) {
 }
 
 ApiReply Api::job_events(std::string_view id) const {
-  std::uint32_t job = 0;
-  try {
-    job = static_cast<std::uint32_t>(parse_integer(id, 1, UINT32_MAX));
-  } catch (const Error&) {
-    refuse(404, "'{}' is no job id", id.substr(0, 40));
-  }
+  const std::uint32_t job = job_in_path(id);
   nlohmann::json events = nlohmann::json::array();
   for (const auto& event : ledger_.events(job)) {
     events.push_back(
         {{"t", event.t}, {"event", event.event}, {"node", event.node}, {"detail", event.detail}});
   }
   return {200, events};
+}
+
+ApiReply Api::job_window(std::string_view id, std::uint32_t uid) {
+  return {200, to_json(shepherd_.window(job_in_path(id), uid))};
 }
 
 std::string Api::page() const {

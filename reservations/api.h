@@ -22,6 +22,9 @@
 //   DELETE /v1/plans/NAME        {force?} -> plan
 //   POST   /v1/failures          {job, node, why} -> {verdict, action}
 //   GET    /v1/jobs/ID/events    -> [{t, event, node, detail}]
+//   GET    /v1/jobs/ID/window    -> {plan, segment, reservation, ends, next_reservation | null, next_start |
+//   null,
+//                                    rolls_over}: of a running job, for its owner
 //   GET    /v1/health            -> {ok, version}
 #pragma once
 
@@ -34,6 +37,7 @@
 #include "reservations/book.h"
 #include "reservations/failures.h"
 #include "reservations/ledger.h"
+#include "reservations/shepherd.h"
 
 namespace stint::reservations {
 
@@ -44,7 +48,7 @@ struct ApiReply {
 
 class Api {
  public:
-  Api(Book& book, Failures& failures, Ledger& ledger, std::function<double()> now);
+  Api(Book& book, Failures& failures, Shepherd& shepherd, Ledger& ledger, std::function<double()> now);
 
   ApiReply handle(std::string_view method, std::string_view path, std::string_view body, std::uint32_t uid);
   // The web page: the plans as a table, every text escaped.
@@ -63,10 +67,12 @@ class Api {
   ApiReply cancel_plan(const std::string& name, std::string_view body, std::uint32_t uid);
   ApiReply report_failure(std::string_view body, std::uint32_t uid);
   ApiReply job_events(std::string_view id) const;
+  ApiReply job_window(std::string_view id, std::uint32_t uid);
   nlohmann::json show(const Plan& plan) const;
 
   Book& book_;
   Failures& failures_;
+  Shepherd& shepherd_;
   Ledger& ledger_;
   std::function<double()> now_;
 };

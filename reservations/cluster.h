@@ -58,15 +58,22 @@ struct ClusterJob {
   JobState state = JobState::kPending;  // kCompleting: any state whose nodes are not all released yet
   bool begin_time_hold = false;         // pending only because its begin time is not reached
   bool requeue = false;
+  bool batch = false;              // has a script; only these can be requeued
+  bool held = false;               // pending, by somebody's wish
+  bool held_without_plan = false;  // pending, and held since its reservation is gone
+  bool timed_out = false;          // finished: Slurm ended it for its time limit or its reservation
+  bool killed_by_warning = false;  // finished: by the signal that warns of a segment's end
   std::vector<std::string> nodes;  // while it has some
   std::string partition;
   std::string reservation;
   std::string admin_comment;
   std::string name;
   std::vector<std::string> excluded_nodes;
-  std::chrono::sys_seconds queued{};            // submitted, or requeued for the last time
-  std::chrono::sys_seconds begin{};             // earliest start, while pending
-  std::optional<std::chrono::sys_seconds> end;  // of a running job; none: unlimited
+  std::chrono::sys_seconds queued{};               // submitted, or requeued for the last time
+  std::chrono::sys_seconds begin{};                // earliest start, while pending
+  std::chrono::sys_seconds started{};              // while running
+  std::optional<std::chrono::minutes> time_limit;  // none: unlimited
+  std::optional<std::chrono::sys_seconds> end;     // of a running job; none: unlimited
 };
 
 struct ClusterReservation {
@@ -81,6 +88,7 @@ struct ClusterReservation {
 struct ClusterPartition {
   std::string name;
   bool is_default = false;
+  std::optional<std::chrono::minutes> max_time;  // of a job; none: unlimited
 };
 
 // The path of switches from the root to a node's leaf switch; empty without a topology.
@@ -128,6 +136,19 @@ class Cluster {
   // Of a plainly pending job.
   virtual void set_job_excluded_nodes(std::uint32_t id, const std::vector<std::string>& nodes) = 0;
   virtual void set_job_begin(std::uint32_t id, std::chrono::sys_seconds begin) = 0;
+  // Of a pending job: both at once. Wakes the scheduler, also when nothing changes.
+  virtual void place_job(std::uint32_t id, const std::string& reservation,
+                         std::chrono::minutes time_limit) = 0;
+  // Keeps a pending job from starting, until it is released.
+  virtual void hold_job(std::uint32_t id) = 0;
+  // Ends a hold, whoever set it.
+  virtual void release_job(std::uint32_t id) = 0;
+  // Of a running job, wherever it runs.
+  virtual void set_job_reservation(std::uint32_t id, const std::string& reservation) = 0;
+  virtual void set_job_end(std::uint32_t id, std::chrono::sys_seconds end) = 0;
+  virtual void set_job_admin_comment(std::uint32_t id, const std::string& text) = 0;
+  // SIGUSR1 to the job's steps, not to its script: as Slurm's own --signal=USR1@….
+  virtual void warn_job(std::uint32_t id) = 0;
 };
 
 }  // namespace stint::reservations

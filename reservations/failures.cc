@@ -309,7 +309,8 @@ void Failures::hold(const Recovery& recovery, const ClusterJob& job) {
 
 void Failures::await_start(const Recovery& recovery, const ClusterJob& job) {
   if (job.state == JobState::kRunning && job.restart > recovery.restart) {
-    metrics_.count_requeue(now_() - recovery.noticed);
+    // Without a node somebody asked for it, for example a run at the end of its segment.
+    if (!recovery.node.empty()) metrics_.count_requeue(now_() - recovery.noticed);
     finish(recovery, "started", fmt::format("on {}", fmt::join(job.nodes, ",")));
     return;
   }

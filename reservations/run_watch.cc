@@ -71,6 +71,7 @@ std::optional<std::string> RunWatch::note(const Json& event) {
   if (name == "worker_lost")
     return fmt::format("lost a worker on {}: {}", text_of(event, "node"), text_of(event, "why"));
   if (name == "restart") return fmt::format("starts again: {}", text_of(event, "why"));
+  if (name == "segment_end") return text_of(event, "why");
   if (name == "stopping") return fmt::format("stops: {}", text_of(event, "why"));
   if (name == "finish") {
     ended_ = 0;

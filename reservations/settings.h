@@ -26,6 +26,8 @@ struct Policy {
   std::chrono::seconds max_duration{};                     // 0: no limit
   std::chrono::seconds max_lead = std::chrono::days{366};  // how far ahead a plan may start
   std::vector<std::string> allowed_partitions;             // empty: all
+  std::chrono::seconds warn_before{60};                    // a segment's end, jobs without a recipe
+  std::chrono::seconds keep_jobs = std::chrono::hours{1};  // that wait when their plan is over
 };
 
 struct Settings {

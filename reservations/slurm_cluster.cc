@@ -6,6 +6,7 @@
 #include <slurm/slurm.h>
 #include <slurm/slurm_errno.h>
 #include <slurm/slurmdb.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +23,7 @@
 namespace stint::reservations {
 namespace {
 
+using std::chrono::minutes;
 using std::chrono::seconds;
 using std::chrono::sys_seconds;
 
@@ -164,6 +166,13 @@ JobState state_of(std::uint32_t state) {
   }
 }
 
+// The script itself, or a program in it that the script (or srun) tells of as shells do.
+bool died_of_warning(const job_info_t& info) {
+  const int status = static_cast<int>(info.exit_code);
+  return (WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1) ||
+         (WIFEXITED(status) && WEXITSTATUS(status) == 128 + SIGUSR1);
+}
+
 ClusterJob to_job(const job_info_t& info) {
   ClusterJob job;
   job.id = info.job_id;
@@ -172,6 +181,12 @@ ClusterJob to_job(const job_info_t& info) {
   job.state = state_of(info.job_state);
   job.begin_time_hold = job.state == JobState::kPending && info.state_reason == WAIT_TIME;
   job.requeue = info.requeue != 0;
+  job.batch = info.batch_flag != 0;
+  job.held = job.state == JobState::kPending && info.priority == 0;
+  job.held_without_plan = job.state == JobState::kPending && ((info.job_state & JOB_RESV_DEL_HOLD) != 0 ||
+                                                              info.state_reason == WAIT_RESV_DELETED);
+  job.timed_out = job.state == JobState::kFinished && (info.job_state & JOB_STATE_BASE) == JOB_TIMEOUT;
+  job.killed_by_warning = job.state == JobState::kFinished && died_of_warning(info);
   job.nodes = hosts_of(info.nodes);
   job.partition = text_of(info.partition);
   job.reservation = text_of(info.resv_name);
@@ -180,6 +195,8 @@ ClusterJob to_job(const job_info_t& info) {
   job.excluded_nodes = hosts_of(info.exc_nodes);
   job.queued = time_of(info.submit_time);
   job.begin = time_of(info.eligible_time);
+  job.started = time_of(info.start_time);
+  if (info.time_limit != INFINITE && info.time_limit != NO_VAL) job.time_limit = minutes{info.time_limit};
   if (info.time_limit != INFINITE && info.end_time > 0) job.end = time_of(info.end_time);
   return job;
 }
@@ -275,7 +292,8 @@ class SlurmCluster : public Cluster {
     std::vector<ClusterPartition> partitions;
     for (std::uint32_t i = 0; i < message->record_count; ++i) {
       const auto& info = message->partition_array[i];
-      partitions.push_back({text_of(info.name), (info.flags & PART_FLAG_DEFAULT) != 0});
+      partitions.push_back({text_of(info.name), (info.flags & PART_FLAG_DEFAULT) != 0, {}});
+      if (info.max_time != INFINITE) partitions.back().max_time = minutes{info.max_time};
     }
     return partitions;
   }
@@ -413,6 +431,41 @@ class SlurmCluster : public Cluster {
 
   void set_job_begin(std::uint32_t id, sys_seconds begin) override {
     update_job(id, [&](job_desc_msg_t& message) { message.begin_time = begin.time_since_epoch().count(); });
+  }
+
+  void place_job(std::uint32_t id, const std::string& reservation, minutes time_limit) override {
+    std::string name = reservation;
+    update_job(id, [&](job_desc_msg_t& message) {
+      message.reservation = name.data();
+      message.time_limit = static_cast<std::uint32_t>(time_limit.count());
+    });
+  }
+
+  void hold_job(std::uint32_t id) override {
+    update_job(id, [](job_desc_msg_t& message) { message.priority = 0; });
+  }
+
+  void release_job(std::uint32_t id) override {
+    update_job(id, [](job_desc_msg_t& message) { message.priority = INFINITE; });
+  }
+
+  void set_job_reservation(std::uint32_t id, const std::string& reservation) override {
+    std::string name = reservation;
+    update_job(id, [&](job_desc_msg_t& message) { message.reservation = name.data(); });
+  }
+
+  void set_job_end(std::uint32_t id, sys_seconds end) override {
+    update_job(id, [&](job_desc_msg_t& message) { message.end_time = end.time_since_epoch().count(); });
+  }
+
+  void set_job_admin_comment(std::uint32_t id, const std::string& text) override {
+    std::string comment = text;
+    update_job(id, [&](job_desc_msg_t& message) { message.admin_comment = comment.data(); });
+  }
+
+  void warn_job(std::uint32_t id) override {
+    check(slurm_kill_job2(std::to_string(id).c_str(), SIGUSR1, KILL_STEPS_ONLY, nullptr),
+          fmt::format("job {}", id));
   }
 
  private:

@@ -20,6 +20,7 @@
 #include "reservations/loop.h"
 #include "reservations/server.h"
 #include "reservations/settings.h"
+#include "reservations/shepherd.h"
 #include "reservations/slurm_cluster.h"
 
 namespace stint::reservations {
@@ -29,6 +30,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kReconcileEvery{2'000};
 constexpr milliseconds kRecoverEvery{200};
+constexpr milliseconds kTendEvery{500};
 constexpr std::chrono::seconds kEndWithin{2};
 
 void check_user(const Config& config) {
@@ -88,7 +90,9 @@ void serve(const Config& config) {
             [](milliseconds pause) { std::this_thread::sleep_for(pause); });
   Failures failures(*cluster, ledger, metrics, prober, {settings.probe_timeout, settings.probes_needed},
                     unix_seconds);
-  Api api(book, failures, ledger, unix_seconds);
+  Shepherd shepherd(*cluster, ledger, metrics, {settings.policy.warn_before, settings.policy.keep_jobs},
+                    unix_seconds);
+  Api api(book, failures, shepherd, ledger, unix_seconds);
   Server server(api, metrics, Munge(config.munge_socket), settings.threads);
   server.bind(settings.listen_host, settings.listen_port);
 
@@ -99,6 +103,10 @@ void serve(const Config& config) {
   const Loop recover("requeue", [&] {
     failures.recover_once();
     return kRecoverEvery;
+  });
+  const Loop tend("jobs", [&] {
+    shepherd.tend_once();
+    return kTendEvery;
   });
   const Loop watch("watch", [&] {
     failures.watch_once();

@@ -76,6 +76,7 @@ JobRequest request_of(const job_desc_msg_t& job, JobEnvironment environment, std
   request.gres = text_of(job.tres_per_node);
   request.interactive = !job.script;
   request.heterogeneous = job.het_job_offset != NO_VAL;
+  request.own_signal = job.warn_signal != 0;
   request.lost_recipe = !environment.recipe.empty() && job.environment && job.env_size > 0 &&
                         !has_variable(job.environment, job.env_size, contract::kRecipeEnv);
   request.environment = std::move(environment);
@@ -112,7 +113,7 @@ void apply(const JobChanges& changes, job_desc_msg_t& job) {
   set_text(job.tres_per_node, tres_of(changes.gres));
   set_text(job.admin_comment, changes.admin_comment);
   job.shared = JOB_SHARED_NONE;
-  job.requeue = 1;
+  if (job.requeue == NO_VAL16) job.requeue = 1;
   job.open_mode = OPEN_MODE_APPEND;
 }
 

@@ -189,6 +189,11 @@ void check_form(const JobRequest& request) {
 void set_common(const JobRequest& request, JobChanges& changes) {
   if (request.gres.empty()) changes.gres = request.environment.gres;
   changes.admin_comment = contract::format_job_tag({request.environment.plan, request.environment.recipe});
+  // What stintd cannot find out later: the wishes of the user that the plan's times stand in for.
+  if (request.environment.plan.empty()) return;
+  const auto wish = request.time_limit ? request.time_limit : request.environment.time_limit;
+  if (wish) changes.admin_comment += fmt::format(" time={}", wish->count());
+  if (request.own_signal) changes.admin_comment += " signal=own";
 }
 
 JobChanges plan_changes(const JobRequest& request, const PlanTable& table, sys_seconds now) {

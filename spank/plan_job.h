@@ -27,11 +27,12 @@ struct JobRequest {
   std::string reservation, partition, required_nodes, gres;
   bool interactive = false;  // salloc or srun: no batch script
   bool heterogeneous = false;
+  bool own_signal = false;   // --signal
   bool lost_recipe = false;  // a batch job whose environment lacks the frozen recipe
 };
 
-// What to write into the job; an empty field stays as it is. Every such job is exclusive, can be requeued and
-// appends to its output besides.
+// What to write into the job; an empty field stays as it is. Every such job is exclusive, can be requeued
+// unless its user says no, and appends to its output besides.
 struct JobChanges {
   std::optional<std::uint32_t> min_nodes, max_nodes;
   std::optional<minutes> time_limit;

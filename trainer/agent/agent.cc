@@ -150,8 +150,8 @@ void Agent::advance() {
     case Phase::kConnecting:
       return connect();
     case Phase::kTraining:
-      if (suspicion_ && Clock::now() > *suspicion_) end(contract::kExitFailure, suspicion_why_);
-      return;
+      if (suspicion_ && Clock::now() > *suspicion_) return end(contract::kExitFailure, suspicion_why_);
+      return watch_segment();
     case Phase::kJudging:
       return judge();
   }
@@ -241,6 +241,7 @@ void Agent::send_view() {
                                            {"steps", recipe_.run.steps},
                                            {"recipe", recipe_.name},
                                            {"plan", setup_.plan}});
+    begin_segment_watch();
   }
   for (const auto& worker : workers_) {
     worker->process.channel().send(view_->message_for(view_->ranks.rank_of({setup_.index, worker->local})));
@@ -287,6 +288,7 @@ void Agent::take_message(Worker& worker, const nlohmann::json& message) {
     note_error(worker.error);
   } else if (recorder_ && worker.local == 0) {
     recorder_->note(message);
+    if (segment_watch_) segment_watch_->note(type, message);
   }
 }
 
@@ -341,6 +343,28 @@ void Agent::kill_workers() {
     loop_.remove(worker->process.descriptor());
   }
   workers_.clear();
+}
+
+// ---- the segment of the plan
+
+void Agent::begin_segment_watch() {
+  if (setup_.plan.empty()) return;
+  const auto& checkpoint = recipe_.checkpoint;
+  segment_watch_.emplace(
+      SegmentWatch::Job{setup_.service_address, setup_.job, setup_.plan},
+      EndLead::Limits{checkpoint.end_lead_min, checkpoint.end_lead_max, checkpoint.end_lead_safety},
+      read_log(run_));
+  loop_.add(segment_watch_->descriptor(), [] {});  // read on every turn; this only wakes the loop
+}
+
+void Agent::watch_segment() {
+  if (!segment_watch_ || stopping_) return;
+  const auto closing = segment_watch_->turn(SegmentWatch::Clock::now());
+  if (!closing) return;
+  auto event = to_event(*closing, setup_.job, setup_.restart, recorder_->step());
+  event["lead_seconds"] = std::chrono::duration<double>(segment_watch_->lead()).count();
+  append_event(run_, "segment_end", event);
+  stop(describe(*closing));
 }
 
 // ---- peers

@@ -23,6 +23,7 @@
 #include "trainer/agent/placement.h"
 #include "trainer/agent/recorder.h"
 #include "trainer/agent/rendezvous.h"
+#include "trainer/agent/segment_watch.h"
 #include "trainer/agent/setup.h"
 #include "trainer/agent/view.h"
 #include "trainer/agent/worker_process.h"
@@ -82,6 +83,10 @@ class Agent {
   void all_workers_ended();
   void kill_workers();
 
+  // The segment of the plan.
+  void begin_segment_watch();
+  void watch_segment();
+
   // Peers.
   void watch_peers();
   void peer_left(std::size_t node, int exit_code);
@@ -121,6 +126,7 @@ class Agent {
   std::optional<View> view_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::optional<Recorder> recorder_;
+  std::optional<SegmentWatch> segment_watch_;  // of the agent with the recorder, in a plan
   bool published_workers_ = false;
   bool stopping_ = false;
 

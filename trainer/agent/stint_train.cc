@@ -131,6 +131,12 @@ int run_agent(const Options& options) {
   if (!setup.supervised && exit_code == contract::kExitFinished && agent.hosts_rank_zero()) {
     finish_with_report(run, setup.service_address);
   }
+  if (!setup.supervised && exit_code == contract::kExitRequeue) {
+    const auto closing = closing_window(read_log(run), setup.job, setup.restart);
+    const bool over = closing && closing->next.empty() && closing->next_is_known;
+    if (over && agent.hosts_rank_zero()) tell_plan_over(run, *closing, setup.service_address);
+    if (over) return kExitPlanOver;
+  }
   return exit_code;
 }
 
@@ -166,7 +172,8 @@ int run_batch(const Options& options) {
   const auto commands = [&] {
     return options.worker.empty() ? std::vector{command} : with_worker({command}, worker_program(options));
   };
-  return supervise(request, commands, [&] { return requeue_slurm_job(job); });
+  return supervise(request, commands,
+                   [&](const std::string& reservation) { return requeue_slurm_job(job, reservation); });
 }
 
 int run_local(const Options& options) {
@@ -175,7 +182,7 @@ int run_local(const Options& options) {
   const auto worker = final_if_it_fails([&] { return worker_program(options); });
   const auto agents = with_worker(local_commands(own_path(), job, options.local), worker);
   const auto commands = [&] { return agents; };
-  return supervise(request, commands, [] { return false; });
+  return supervise(request, commands, [](const std::string&) { return false; });
 }
 
 int run(const Options& options) {
@@ -219,6 +226,10 @@ int main(int argc, char** argv) {
   app.add_option("--local", options.local, "without Slurm: this many agents on this host")
       ->check(CLI::Range(1, 64));
   app.add_option("--worker", options.worker, "the worker program; default: stint-worker beside stint-train");
+  app.footer(
+      "Exit codes: 0 finished; 75 saved and stopped, to be requeued; 76 saved, its training plan is over; 93 "
+      "do not "
+      "requeue (a wrong recipe, or restarts without progress); others: failure.");
   if (const auto ended = stint::parse_command_line(app, argc, argv)) return *ended;
   const int exit_code = stint::agent::guarded(options);
   // A thread that still waits for stintd must not hold up Slurm.

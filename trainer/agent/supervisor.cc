@@ -158,10 +158,36 @@ int give_up(const RunRequest& request, const std::string& why) {
   return contract::kExitDoNotRequeue;
 }
 
-int ask_requeue(StepRunner& runner, const Requeue& requeue, const std::string& why) {
+int ask_requeue(StepRunner& runner, const Requeue& requeue, const std::string& why,
+                const std::string& reservation = {}) {
   say(fmt::format("{}; asks to be requeued", why));
-  if (requeue()) runner.pause(kRequeueWait);
+  if (requeue(reservation)) runner.pause(kRequeueWait);
   return contract::kExitRequeue;
+}
+
+// Stopped on purpose: by a user, or for the end of the plan's segment.
+int leave(const RunRequest& request, StepRunner& runner, const Requeue& requeue, const std::string& why) {
+  const auto closing = closing_window(read_log(request.run), request.job, request.restart);
+  if (!closing) return ask_requeue(runner, requeue, why);
+  if (!closing->next.empty() || !closing->next_is_known) {
+    return ask_requeue(runner, requeue, "saved; " + describe(*closing), closing->next);
+  }
+  remove_rendezvous(request);
+  tell_plan_over(request.run, *closing, request.service_address);
+  return kExitPlanOver;
+}
+
+// Two texts of one recipe, wherever it keeps its run: `%j` once, a path the next time.
+bool same_recipe(const std::string& a, const std::string& b) {
+  if (a == b) return true;
+  try {
+    auto one = recipes::parse_frozen(a, "recipe.ini");
+    const auto other = recipes::parse_frozen(b, "recipe.ini");
+    one.run.directory = other.run.directory;
+    return recipes::freeze(one) == recipes::freeze(other);
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 }  // namespace
@@ -201,7 +227,7 @@ void prepare_run_directory(const RunDirectory& run, const std::string& frozen) {
     fail("run directory {}: {} is no folder; move it away", run.root.string(),
          run.rendezvous().filename().string());
   if (!std::filesystem::exists(run.recipe(), error)) return write_file_atomically(run.recipe(), frozen);
-  if (read_file(run.recipe(), contract::kMaxRecipeBytes) == frozen) return;
+  if (same_recipe(read_file(run.recipe(), contract::kMaxRecipeBytes), frozen)) return;
   fail("run directory {}: holds a run of another recipe; choose another: --recipe=…,run.directory=PATH",
        run.root.string());
 }
@@ -227,6 +253,14 @@ std::string other_user_of(const RunDirectory& run, const std::string& job,
     std::filesystem::remove_all(folder, error);
   }
   return {};
+}
+
+void tell_plan_over(const RunDirectory& run, const JobWindow& window, const std::string& service_address) {
+  const RunReport report = write_report(run, service_address);
+  say(fmt::format(
+      "plan {} is over at step {} of {}; saved {}; to go on, book more time with 'stint plan extend {}' or "
+      "another plan, and submit again with the same recipe,run.directory={}",
+      window.plan, report.step, report.steps, report.checkpoint, window.plan, run.root.string()));
 }
 
 void finish_with_report(const RunDirectory& run, const std::string& service_address) {
@@ -258,7 +292,7 @@ int supervise(const RunRequest& request, const AttemptCommands& commands, const 
       case Next::kGiveUp:
         return give_up(request, decision.why);
       case Next::kRequeue:
-        return ask_requeue(runner, requeue, decision.why);
+        return leave(request, runner, requeue, decision.why);
       case Next::kRestart:
         if (runner.stop_asked()) return ask_requeue(runner, requeue, decision.why);
     }
@@ -280,8 +314,16 @@ bool slurm_binds_tasks() {
   }
 }
 
-bool requeue_slurm_job(const std::string& job) {
+bool requeue_slurm_job(const std::string& job, const std::string& reservation) {
   try {
+    // Before the requeue, so that the job cannot start again in what is left of the segment. Where it fails,
+    // stintd moves the job.
+    if (!reservation.empty()) {
+      const ProcessResult moved = run_process(
+          {"scontrol", "update", "jobid=" + job, "reservationname=" + reservation}, kScontrolTimeout);
+      if (moved.status != 0)
+        say(fmt::format("scontrol update reservationname={}: {}", reservation, moved.output));
+    }
     const ProcessResult result = run_process({"scontrol", "requeue", job}, kScontrolTimeout);
     if (result.status == 0) return true;
     say(fmt::format("scontrol requeue {}: {}", job, result.output));

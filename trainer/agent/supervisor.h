@@ -10,6 +10,7 @@
 #include "base/run_directory.h"
 #include "recipes/recipe.h"
 #include "trainer/agent/restart_policy.h"
+#include "trainer/agent/segment_end.h"
 #include "trainer/agent/setup.h"
 #include "trainer/agent/step.h"
 
@@ -30,7 +31,7 @@ RunDirectory run_directory(const recipes::Recipe& recipe, const std::string& job
                            const std::filesystem::path& base);
 
 // Creates it and writes recipe.ini. The same recipe may be written by several agents at once. Throws Error
-// when it holds another recipe or cannot be written.
+// when it holds another recipe (the directory's own name aside) or cannot be written.
 void prepare_run_directory(const RunDirectory& run, const std::string& frozen);
 
 // The log holds a finish event of the recipe's last step.
@@ -41,20 +42,25 @@ bool run_is_finished(const RunLog& log, const recipes::Recipe& recipe);
 std::string other_user_of(const RunDirectory& run, const std::string& job,
                           const std::function<bool(const std::string&)>& is_alive);
 
+// Writes the report, and says in one line where the run stands and how to go on. Of a run whose plan is over.
+void tell_plan_over(const RunDirectory& run, const JobWindow& window, const std::string& service_address);
+
 // Writes the report and prints it.
 void finish_with_report(const RunDirectory& run, const std::string& service_address);
 
 // How attempts are started; the commands of one attempt without the variables that the supervisor adds.
 using AttemptCommands = std::function<std::vector<ChildCommand>()>;
-// Puts the job back into the queue; true: accepted, and Slurm ends this process soon.
-using Requeue = std::function<bool()>;
+// Puts the job back into the queue, into the named reservation of its plan (empty: where it is); true:
+// accepted, and Slurm ends this process soon.
+using Requeue = std::function<bool(const std::string& reservation)>;
 
-// Returns the exit code of stint-train. Throws FinalError when the directory cannot be used.
+// Returns the exit code of stint-train; kExitPlanOver where the run was stopped at the end of its plan.
+// Throws FinalError when the directory cannot be used.
 int supervise(const RunRequest& request, const AttemptCommands& commands, const Requeue& requeue);
 
 // scontrol and squeue.
 bool slurm_binds_tasks();  // a task plugin is configured, or nothing can be found out
-bool requeue_slurm_job(const std::string& job);
+bool requeue_slurm_job(const std::string& job, const std::string& reservation);
 bool slurm_job_is_alive(const std::string& job);
 
 }  // namespace stint::agent

@@ -80,7 +80,7 @@ TEST_F(SupervisorTest, DataThatCannotBeReadIsToldBeforeAnythingIsMade) {
   const auto never = [] { return std::vector<ChildCommand>{{{"false"}, {}}}; };
   const auto refused = [&] {
     try {
-      supervise(request, never, [] { return false; });
+      supervise(request, never, [](const std::string&) { return false; });
     } catch (const FinalError& error) {
       return std::string(error.what());
     }

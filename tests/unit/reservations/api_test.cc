@@ -23,7 +23,8 @@ class ApiTest : public testing::Test {
             cluster_, ledger_, metrics_, {}, [this] { return cluster_.now; },
             [](std::chrono::milliseconds) {}),
         failures_(cluster_, ledger_, metrics_, prober_, {}, [this] { return cluster_.now; }),
-        api_(book_, failures_, ledger_, [this] { return cluster_.now; }) {
+        shepherd_(cluster_, ledger_, metrics_, {}, [this] { return cluster_.now; }),
+        api_(book_, failures_, shepherd_, ledger_, [this] { return cluster_.now; }) {
     cluster_.now = 1'000'000;
   }
   ApiReply call(const std::string& method, const std::string& path, const std::string& body = {},
@@ -39,6 +40,7 @@ class ApiTest : public testing::Test {
   TcpProber prober_;
   Book book_;
   Failures failures_;
+  Shepherd shepherd_;
   Api api_;
 };
 
@@ -62,6 +64,20 @@ TEST_F(ApiTest, APlanHasAHistory) {
   EXPECT_EQ(call("GET", "/v1/plans/other/history").status, 404);
   EXPECT_EQ(call("DELETE", "/v1/plans/demo/history").status, 404);
   EXPECT_EQ(call("GET", "/v1/plans/demo").body["state"], "active");
+}
+
+TEST_F(ApiTest, ARunningJobOfAPlanHasAWindow) {
+  call("POST", "/v1/plans", R"({"name":"demo","nodes":4,"duration":600})");
+  cluster_.add_job(7, {"node1"}, "demo.0");
+  const auto window = call("GET", "/v1/jobs/7/window", "", 1000);
+  ASSERT_EQ(window.status, 200) << window.body;
+  EXPECT_EQ(window.body["plan"], "demo");
+  EXPECT_EQ(window.body["ends"], 1'000'600);
+  EXPECT_TRUE(window.body["next_start"].is_null());
+  EXPECT_EQ(call("GET", "/v1/jobs/7/window", "", 1001).status, 403);
+  EXPECT_EQ(call("GET", "/v1/jobs/8/window").status, 404);
+  EXPECT_EQ(call("GET", "/v1/jobs/seven/window").status, 404);
+  EXPECT_EQ(call("POST", "/v1/jobs/7/window").status, 404);
 }
 
 TEST_F(ApiTest, OffersAreSearchedAndBooked) {

@@ -17,6 +17,8 @@ class FakeCluster : public Cluster {
  public:
   using Code = ClusterError::Code;
   static constexpr std::uint32_t kSlurmUid = 64'030;
+  // The caller was killed: nothing that it does itself catches this.
+  struct Killed {};
 
   // node1 … nodeN on leaf switches of four, in the partition main.
   explicit FakeCluster(int nodes, std::string state = {}) : state_(std::move(state)) {
@@ -34,7 +36,9 @@ class FakeCluster : public Cluster {
 
   ClusterFacts facts() override { return call("facts"), ClusterFacts{state_, kSlurmUid, "slurm"}; }
   std::vector<ClusterNode> nodes() override { return call("nodes"), nodes_; }
-  std::vector<ClusterPartition> partitions() override { return {{"main", true}, {"night", false}}; }
+  std::vector<ClusterPartition> partitions() override {
+    return {{"main", true, max_time}, {"night", false, {}}};
+  }
   ClusterTopology topology() override { return topology_; }
   std::vector<ClusterJob> jobs() override {
     call("jobs");
@@ -114,6 +118,38 @@ class FakeCluster : public Cluster {
     jobs_.at(id).begin = begin;
   }
 
+  void place_job(std::uint32_t id, const std::string& reservation, std::chrono::minutes limit) override {
+    call("place");
+    if (!reservations_.contains(reservation)) throw ClusterError(Code::kMissing, "no such reservation");
+    jobs_.at(id).reservation = reservation;
+    jobs_.at(id).time_limit = limit;
+  }
+  void hold_job(std::uint32_t id) override {
+    call("hold");
+    jobs_.at(id).held = true;
+  }
+  void release_job(std::uint32_t id) override {
+    call("release");
+    jobs_.at(id).held = jobs_.at(id).held_without_plan = false;
+  }
+  void set_job_reservation(std::uint32_t id, const std::string& reservation) override {
+    call("move");
+    if (!reservations_.contains(reservation)) throw ClusterError(Code::kMissing, "no such reservation");
+    jobs_.at(id).reservation = reservation;
+  }
+  void set_job_end(std::uint32_t id, std::chrono::sys_seconds end) override {
+    call("end");
+    jobs_.at(id).end = end;
+  }
+  void set_job_admin_comment(std::uint32_t id, const std::string& text) override {
+    call("comment");
+    jobs_.at(id).admin_comment = text;
+  }
+  void warn_job(std::uint32_t id) override {
+    call("warn");
+    ++warnings[id];
+  }
+
   void requeue(ClusterJob& job) {
     job.state = JobState::kCompleting;
     ++job.restart;
@@ -144,6 +180,7 @@ class FakeCluster : public Cluster {
     job.uid = 1000;
     job.state = JobState::kRunning;
     job.requeue = true;
+    job.batch = true;
     job.nodes = nodes;
     job.partition = "main";
     job.reservation = reservation;
@@ -164,9 +201,12 @@ class FakeCluster : public Cluster {
   std::function<void()> after_create;
   std::function<void()> after_update;
   double now = 0;
-  bool away = false;  // every call fails as without a controller
+  int dies_after = 0;  // the so manyth call from now throws Killed; 0: none
+  bool away = false;   // every call fails as without a controller
   bool cancels_work = true;
-  int updates_to_lose = 0;  // job updates that are accepted and have no effect
+  std::optional<std::chrono::minutes> max_time;  // of the partition main
+  std::map<std::uint32_t, int> warnings;         // sent to each job
+  int updates_to_lose = 0;                       // job updates that are accepted and have no effect
   std::chrono::seconds started_after{};
 
  private:
@@ -179,6 +219,7 @@ class FakeCluster : public Cluster {
     }
   }
   void call(const std::string& name) {
+    if (dies_after > 0 && dies_after-- == 1) throw Killed();
     calls.push_back(name);
     if (away) throw ClusterError(Code::kUnreachable, "slurmctld: Unable to contact slurm controller");
   }

@@ -212,6 +212,19 @@ TEST_F(JobSubmit, ReplacesTheUsersStringsWithoutALeak) {
   EXPECT_STREQ(job_.admin_comment, "stint plan=demo");
 }
 
+TEST_F(JobSubmit, KeepsItsUsersWishesInTheTag) {
+  job_.time_limit = 5;
+  job_.warn_signal = 10;
+  ASSERT_EQ(submit({kDemo}), SLURM_SUCCESS);
+  EXPECT_STREQ(job_.admin_comment, "stint plan=demo time=5 signal=own");
+}
+
+TEST_F(JobSubmit, AJobThatItsUserWillNotHaveRequeuedIsNot) {
+  job_.requeue = 0;
+  ASSERT_EQ(submit({kDemo}), SLURM_SUCCESS);
+  EXPECT_EQ(job_.requeue, 0);
+}
+
 TEST_F(JobSubmit, BatchJobWithoutItsRecipeTextIsRefused) {
   std::string home = "HOME=/root";
   char* environment[] = {home.data()};

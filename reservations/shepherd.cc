@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/shepherd.h"
+
+#include <fmt/format.h>
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/text.h"
+
+namespace stint::reservations {
+namespace {
+
+using std::chrono::minutes;
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+
+// Between the requeue of a job without a recipe and the end of its segment: its processes must be gone.
+constexpr seconds kLeaveBefore{10};
+// So long before a segment's end, and warn_before, its jobs are remembered: Slurm may end them.
+constexpr seconds kClosing{120};
+// Slurm looks at its queue when something happens, or once a minute: a job whose segment has begun is brought
+// to its notice every so often, and for so long.
+constexpr double kWakeEvery = 2;
+constexpr seconds kWakeFor{60};
+constexpr double kAfterRefusal = 10;
+// Slurm's own hold after a requeue is never longer; it is shortened elsewhere.
+constexpr seconds kRequeueHold{600};
+constexpr double kPartitionTableLife = 60;
+// From a job's start until its end must have been set here; after that what Slurm says counts.
+constexpr seconds kEndIsSetWithin{15};
+constexpr seconds kClockSlack{2};
+
+std::int64_t unix_of(sys_seconds time) {
+  return time.time_since_epoch().count();
+}
+
+bool may_use(const Plan& plan, std::uint32_t uid) {
+  return plan.uids.empty() || std::find(plan.uids.begin(), plan.uids.end(), uid) != plan.uids.end();
+}
+
+}  // namespace
+
+Shepherd::Shepherd(Cluster& cluster, Ledger& ledger, Metrics& metrics, ShepherdSettings settings, Now now)
+    : cluster_(cluster), ledger_(ledger), metrics_(metrics), settings_(settings), now_(std::move(now)) {}
+
+sys_seconds Shepherd::now() const {
+  return sys_seconds{seconds{static_cast<std::int64_t>(now_())}};
+}
+
+void Shepherd::tend_once() {
+  auto jobs = cluster_.jobs();
+  std::erase_if(jobs, [](const ClusterJob& job) { return parse_wishes(job.admin_comment).plan.empty(); });
+  plans_.clear();
+  forget_others(jobs);
+  for (const auto& job : jobs) {
+    if (const auto wait = look_again_.find(job.id); wait != look_again_.end() && now_() < wait->second)
+      continue;
+    try {
+      tend(job);
+    } catch (const ClusterError& error) {
+      metrics_.count_cluster_error();
+      if (error.code() == ClusterError::Code::kUnreachable) throw;
+      const bool passes = error.code() == ClusterError::Code::kBusy;
+      if (!passes) look_again_[job.id] = now_() + kAfterRefusal;
+      if (!passes) spdlog::warn("job {}: {}; trying again", job.id, error.what());
+    }
+  }
+  tend_ended();
+}
+
+void Shepherd::forget_others(const std::vector<ClusterJob>& jobs) {
+  std::set<std::uint32_t> there;
+  for (const auto& job : jobs) there.insert(job.id);
+  const auto gone = [&](const auto& entry) { return !there.contains(entry.first); };
+  std::erase_if(ended_, [&](const Stay& stay) { return !there.contains(std::get<0>(stay)); });
+  std::erase_if(warned_, gone);
+  std::erase_if(look_again_, gone);
+  std::erase_if(woken_, gone);
+  std::erase_if(homeless_, gone);
+}
+
+// The newest plan of the name that a job bears, if its user may use it; another user's of the same name is
+// none.
+const Plan* Shepherd::plan_of(const ClusterJob& job, const std::string& name) {
+  auto [entry, is_new] = plans_.try_emplace(name);
+  if (is_new) entry->second = ledger_.find_plan(name);
+  return entry->second && may_use(*entry->second, job.uid) ? &*entry->second : nullptr;
+}
+
+void Shepherd::tend(const ClusterJob& job) {
+  const auto wishes = parse_wishes(job.admin_comment);
+  const Plan* plan = plan_of(job, wishes.plan);
+  if (plan == nullptr) return;
+  if (plan->phase == Phase::kBooking || plan->phase == Phase::kCancelling) return;  // settled soon
+  const Charge charge{job, *plan, wishes};
+  if (job.state == JobState::kPending) tend_pending(charge);
+  if (job.state == JobState::kRunning && plan->phase == Phase::kBooked) tend_running(charge);
+}
+
+// ---- pending
+
+void Shepherd::tend_pending(const Charge& charge) {
+  const auto& job = charge.job;
+  const bool by_slurm = job.restart > 0 && job.begin - job.queued <= kRequeueHold;
+  const auto from = job.begin_time_hold && !by_slurm ? std::max(now(), job.begin) : now();
+  const bool over = charge.plan.phase != Phase::kBooked;
+  auto k = over ? std::nullopt : segment_for(charge.plan, job.reservation, from);
+  if (!over && !k && from > now()) k = segment_for(charge.plan, job.reservation, now());
+  if (!k) return tend_homeless(charge);
+  place(charge, *k);
+}
+
+void Shepherd::place(const Charge& charge, std::size_t k) {
+  const auto& job = charge.job;
+  const auto& segment = charge.plan.segments[k];
+  if (now_() - partitions_loaded_ > kPartitionTableLife) {
+    partition_limits_.clear();
+    for (const auto& partition : cluster_.partitions())
+      partition_limits_[partition.name] = partition.max_time;
+    partitions_loaded_ = now_();
+  }
+  const auto fitted = fitted_limit(segment, now(), charge.wishes, partition_limits_[job.partition]);
+  const bool moves = job.reservation != segment.reservation;
+  const bool too_long = !job.time_limit || *job.time_limit > fitted;
+  auto& woken = woken_[job.id];
+  const bool begun = segment.start <= now() && now() < segment.start + kWakeFor;
+  const bool wake = begun && !job.begin_time_hold && now_() - woken >= kWakeEvery;
+  if (moves || too_long || wake) {
+    // Its owner may have lowered the limit: it is raised only with a move.
+    cluster_.place_job(job.id, segment.reservation,
+                       moves || too_long ? fitted : std::min(fitted, *job.time_limit));
+    woken = now_();
+  }
+  // A remark of ours came with a hold of ours.
+  const auto plain = with_remark(job.admin_comment, "");
+  const bool remarked = plain != job.admin_comment;
+  if (job.held_without_plan || (remarked && job.held)) cluster_.release_job(job.id);
+  if (remarked) cluster_.set_job_admin_comment(job.id, plain);
+  homeless_.erase(job.id);
+  if (moves) {
+    add_event(job.id, "segment",
+              fmt::format("waits for segment {} of plan {}, which begins {}", k, charge.plan.name,
+                          format_time(segment.start)));
+  }
+}
+
+// Its plan is over, and it waits. Not lost at once: more time may be booked, and then it goes on.
+void Shepherd::tend_homeless(const Charge& charge) {
+  const auto& job = charge.job;
+  const std::string name = charge.plan.name;
+  auto since = homeless_.find(job.id);
+  if (since == homeless_.end()) {
+    const auto event = fmt::format("plan {} is over", name);
+    auto known = time_of_event(job.id, "plan_over", event);
+    // An event of an earlier end of the plan, which went on since, does not count.
+    const auto moved = time_of_event(job.id, "segment", {});
+    if (known && moved && *moved > *known) known.reset();
+    if (known && *known < static_cast<double>(unix_of(charge.plan.created))) known.reset();
+    if (!known) add_event(job.id, "plan_over", event);
+    since = homeless_.emplace(job.id, known.value_or(now_())).first;
+  }
+  const sys_seconds until{seconds{static_cast<std::int64_t>(since->second)} + settings_.keep_jobs};
+  if (now() >= until) {
+    cluster_.cancel_job(job.id);
+    add_event(job.id, "cancelled", fmt::format("plan {} is over, and nobody booked more time", name));
+    look_again_[job.id] = now_() + kAfterRefusal;
+    return;
+  }
+  const auto remark = with_remark(
+      job.admin_comment,
+      fmt::format("plan {} is over; this job is cancelled at {} unless the plan gets more time: stint plan "
+                  "extend {}",
+                  name, format_time(until), name));
+  if (remark != job.admin_comment) cluster_.set_job_admin_comment(job.id, remark);
+  if (!job.held) cluster_.hold_job(job.id);  // the last segment's last seconds are no time to start
+}
+
+// ---- running
+
+void Shepherd::tend_running(const Charge& charge) {
+  const auto& [job, plan, wishes] = charge;
+  const auto in = segment_of(plan, job.reservation);
+  if (!in) return;  // an operator took it out
+  const std::size_t k = roll_over(charge, *in);
+  const auto& segment = plan.segments[k];
+  if (segment.start > now() && !(k > 0 && rolls_over(plan, k - 1, job.nodes))) {
+    // It is only on its way: moved to the next segment, and not requeued yet.
+    const auto sent = wishes.recipe ? std::nullopt : time_of_event(job.id, "sent_on", {});
+    if (sent && *sent >= static_cast<double>(unix_of(job.started))) cluster_.requeue_job(job.id);
+    return;
+  }
+  set_end(charge, segment);
+  const bool closes = end_of(job, wishes, segment) == segment.end &&
+                      now() + std::max(kClosing, settings_.warn_before) >= segment.end;
+  if (closes && job.requeue && job.batch) closing_[job.id] = {job.restart, k};
+  if (!wishes.recipe) tend_script(charge, k);
+}
+
+std::size_t Shepherd::roll_over(const Charge& charge, std::size_t k) {
+  const auto& [job, plan, wishes] = charge;
+  while (rolls_over(plan, k, job.nodes) && now() + kRollAhead >= plan.segments[k].end) {
+    const auto& next = plan.segments[k + 1];
+    cluster_.set_job_reservation(job.id, next.reservation);
+    ++k;
+    add_event(job.id, "rolled_over",
+              fmt::format("runs on in segment {} of plan {} until {}", k, plan.name, format_time(next.end)));
+  }
+  return k;
+}
+
+// Once for each stay in a segment and each end of that segment: its owner may lower the limit.
+void Shepherd::set_end(const Charge& charge, const Segment& segment) {
+  const auto& job = charge.job;
+  const Stay stay{job.id, job.restart, segment.reservation, unix_of(segment.end)};
+  const bool too_late = !job.end || *job.end > segment.end;
+  if (ended_.contains(stay) && !too_late) return;
+  const bool cut_by_us = !charge.wishes.time;
+  const auto event =
+      fmt::format("in {} until {}, restart {}", segment.reservation, format_time(segment.end), job.restart);
+  if (too_late || (cut_by_us && *job.end != segment.end && !time_of_event(job.id, "may_run", event))) {
+    cluster_.set_job_end(job.id, segment.end);
+    add_event(job.id, "may_run", event);
+  }
+  ended_.insert(stay);
+}
+
+// A job whose program knows nothing of segments.
+void Shepherd::tend_script(const Charge& charge, std::size_t k) {
+  const auto window = window_of(charge.plan, k, charge.job, charge.wishes);
+  if (window.rolls_over || window.ends < charge.plan.segments[k].end) return;
+  if (now() + settings_.warn_before >= window.ends) warn(charge, k, window.ends);
+  if (now() + kLeaveBefore >= window.ends && window.next && charge.job.requeue && charge.job.batch) {
+    send_on(charge, k, *window.next);
+  }
+}
+
+// At least once: a stintd that is killed in between sends it again.
+void Shepherd::warn(const Charge& charge, std::size_t k, sys_seconds ends) {
+  const auto& [job, plan, wishes] = charge;
+  if (wishes.own_signal) return;
+  if (warned_.contains({job.id, job.restart})) return;
+  const auto event = fmt::format("SIGUSR1: segment {} of plan {} ends {}, restart {}", k, plan.name,
+                                 format_time(ends), job.restart);
+  if (!time_of_event(job.id, "warned", event)) {
+    try {
+      cluster_.warn_job(job.id);
+    } catch (const ClusterError& error) {
+      if (error.code() != ClusterError::Code::kMissing) throw;  // no step to warn
+    }
+    add_event(job.id, "warned", event);
+  }
+  warned_.insert({job.id, job.restart});
+}
+
+// First where it goes, then off: killed in between, the next round sees a job that runs in a segment to come.
+void Shepherd::send_on(const Charge& charge, std::size_t k, std::size_t next) {
+  const auto& [job, plan, wishes] = charge;
+  const auto& segment = plan.segments[next];
+  if (segment.end <= plan.segments[k].end) return;
+  cluster_.set_job_reservation(job.id, segment.reservation);
+  add_event(job.id, "sent_on",
+            fmt::format("requeued for segment {} of plan {}, which begins {}", next, plan.name,
+                        format_time(segment.start)));
+  cluster_.requeue_job(job.id);
+}
+
+// A program that does not know the warning dies of it; a run that could not save in time is ended by Slurm.
+// Both go on in the next segment, as if they had been requeued.
+void Shepherd::tend_ended() {
+  for (auto entry = closing_.begin(); entry != closing_.end();) {
+    const auto [id, closing] = *entry;
+    const auto job = cluster_.job(id);
+    const bool same = job && job->restart == closing.restart;
+    if (same && (job->state == JobState::kRunning || job->state == JobState::kCompleting)) {
+      ++entry;
+      continue;
+    }
+    entry = closing_.erase(entry);
+    if (same && (job->killed_by_warning || job->timed_out)) bring_back(*job, closing.segment);
+  }
+}
+
+void Shepherd::bring_back(const ClusterJob& job, std::size_t k) {
+  const auto wishes = parse_wishes(job.admin_comment);
+  const Plan* plan = plan_of(job, wishes.plan);
+  if (plan == nullptr || plan->phase != Phase::kBooked || k + 1 >= plan->segments.size()) return;
+  const auto next = segment_for(*plan, plan->segments[k + 1].reservation, now());
+  if (!next) return;
+  const auto& segment = plan->segments[*next];
+  cluster_.requeue_job(job.id);
+  add_event(job.id, "sent_on",
+            fmt::format("{} ended it; requeued for segment {} of plan {}, which begins {}",
+                        job.timed_out ? "the segment's end" : "the warning", *next, plan->name,
+                        format_time(segment.start)));
+  cluster_.place_job(job.id, segment.reservation, fitted_limit(segment, now(), wishes, std::nullopt));
+}
+
+// ---- for the service
+
+JobWindow Shepherd::window(std::uint32_t id, std::uint32_t uid) {
+  const auto job = cluster_.job(id);
+  if (!job) refuse(404, "job {}: Slurm does not know it", id);
+  if (job->uid != uid && !cluster_.is_operator(uid)) refuse(403, "job {}: is not yours", id);
+  auto wishes = parse_wishes(job->admin_comment);
+  if (wishes.plan.empty()) refuse(409, "job {}: was not submitted with --training-plan", id);
+  const auto plan = ledger_.find_plan(wishes.plan);
+  const auto k = plan ? segment_of(*plan, job->reservation) : std::nullopt;
+  if (!k || !may_use(*plan, job->uid) || job->state != JobState::kRunning) {
+    refuse(409, "job {}: does not run in a segment of plan {}", id, wishes.plan);
+  }
+  if (job->end && now() > job->started + kEndIsSetWithin &&
+      *job->end + kClockSlack < plan->segments[*k].end) {
+    wishes.time = job->time_limit;
+  }
+  return window_of(*plan, *k, *job, wishes);
+}
+
+std::optional<double> Shepherd::time_of_event(std::uint32_t job, const std::string& event,
+                                              const std::string& detail) const {
+  std::optional<double> latest;
+  for (const auto& one : ledger_.events(job)) {
+    if (one.event == event && (detail.empty() || one.detail == detail)) latest = one.t;
+  }
+  return latest;
+}
+
+void Shepherd::add_event(std::uint32_t job, const std::string& event, const std::string& detail) {
+  ledger_.add_event({now_(), job, event, "", detail});
+  spdlog::info("job {}: {}: {}", job, event, detail);
+}
+
+}  // namespace stint::reservations
