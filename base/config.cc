@@ -31,7 +31,7 @@ const std::vector<SectionKeys>& legal_keys() {
       {"recipes", {"path"}},
       {"policy",
        {"book", "approve_above_nodes", "approve_above_price", "approvers", "max_nodes", "max_duration",
-        "max_lead", "allowed_partitions"}},
+        "max_lead", "allowed_partitions", "warn_before", "keep_jobs"}},
       {"price", {"node_hour", "currency"}},
   };
   return kKeys;

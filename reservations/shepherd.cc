@@ -137,7 +137,7 @@ void Shepherd::place(const Charge& charge, std::size_t k) {
   if (job.held_without_plan || (remarked && job.held)) cluster_.release_job(job.id);
   if (remarked) cluster_.set_job_admin_comment(job.id, plain);
   homeless_.erase(job.id);
-  if (moves) {
+  if (moves || remarked) {
     add_event(job.id, "segment",
               fmt::format("waits for segment {} of plan {}, which begins {}", k, charge.plan.name,
                           format_time(segment.start)));

@@ -68,8 +68,8 @@ TEST_F(ApiTest, APlanHasAHistory) {
 
 TEST_F(ApiTest, ARunningJobOfAPlanHasAWindow) {
   call("POST", "/v1/plans", R"({"name":"demo","nodes":4,"duration":600})");
-  cluster_.add_job(7, {"node1"}, "demo.0");
-  const auto window = call("GET", "/v1/jobs/7/window", "", 1000);
+  cluster_.add_job(7, {"node1"}, "demo.0").uid = 0;
+  const auto window = call("GET", "/v1/jobs/7/window");
   ASSERT_EQ(window.status, 200) << window.body;
   EXPECT_EQ(window.body["plan"], "demo");
   EXPECT_EQ(window.body["ends"], 1'000'600);
