@@ -47,6 +47,7 @@ bool DeadlineStream::wait(short events, Clock::time_point deadline) const {
 
 bool DeadlineStream::await_request(milliseconds idle, milliseconds request, milliseconds reply,
                                    const std::function<bool()>& go_on) {
+  if (late_) return false;
   const auto deadline = Clock::now() + idle;
   bool came = begin_ < end_;
   while (!came && go_on() && Clock::now() < deadline)
@@ -67,7 +68,8 @@ bool DeadlineStream::is_writable() const {
 
 bool DeadlineStream::refill() {
   // Not later than the deadline even where bytes wait: their sender had its time.
-  if (Clock::now() > read_by_ || !wait(POLLIN, read_by_)) return false;
+  late_ = late_ || Clock::now() > read_by_ || !wait(POLLIN, read_by_);
+  if (late_) return false;
   ssize_t got;
   do {
     got = ::recv(socket_, buffer_.data(), buffer_.size(), 0);

@@ -20,7 +20,8 @@ class DeadlineStream : public httplib::Stream {
   explicit DeadlineStream(socket_t socket) : socket_(socket) {}  // does not own it
 
   // Waits for the first byte of a request, no longer than `idle` and while `go_on`; false: none came. From
-  // then on the request has `request` to come and its reply `reply` to go.
+  // then on the request has `request` to come and its reply `reply` to go. False also once a request was
+  // late.
   bool await_request(std::chrono::milliseconds idle, std::chrono::milliseconds request,
                      std::chrono::milliseconds reply, const std::function<bool()>& go_on);
 
@@ -39,6 +40,7 @@ class DeadlineStream : public httplib::Stream {
   socket_t socket_;
   Clock::time_point read_by_{}, write_by_{};
   std::chrono::milliseconds reply_{};
+  bool late_ = false;
   std::array<char, 4096> buffer_{};
   std::size_t begin_ = 0, end_ = 0;  // of what was received and not yet read
 };

@@ -12,9 +12,9 @@ setup_file() {
   "$BATS_TEST_DIRNAME/../lab/setup"
   mkdir -p "$STINT_LAB/work"
   head -c 5000000 /dev/zero | tr '\0' x >"$STINT_LAB/work/long.txt"
-  TINY="tiny-llama,data.path=$STINT_LAB/work/long.txt,run.steps=300,checkpoint.interval=10"
-  TINY+=",model.num_hidden_layers=2,model.hidden_size=64,data.sequence_length=64,resources.threads_per_worker=1"
-  export TINY
+  TINY="tiny-llama,data.path=$STINT_LAB/work/long.txt,run.steps=300"
+  TINY+=",model.num_hidden_layers=2,model.hidden_size=64,resources.threads_per_worker=1"
+  export TINY SHORT="$TINY,data.sequence_length=64"
 }
 teardown_file() {
   ! mountpoint -q "$STINT_LAB/work/small" || umount "$STINT_LAB/work/small"
@@ -48,7 +48,7 @@ ends_once() {
 @test "a checkpoint that the disk has no room for leaves nothing half done" {
   mkdir -p small
   mount -t tmpfs -o size=1m,mode=1777 tmpfs small
-  ends_once --recipe="$TINY,resources.nodes=2,run.directory=$PWD/small/run" --wrap stint-train
+  ends_once --recipe="$SHORT,checkpoint.interval=10,resources.nodes=2,run.directory=$PWD/small/run" --wrap stint-train
   grep -qE "stint: checkpoint of step 10 \([0-9]+ bytes\): cannot write $PWD/small/run/.*: No space left on device; free space there or choose another run.directory" run.out
   [[ -z $(find small/run/checkpoints -mindepth 1) ]]
   umount small
@@ -57,7 +57,7 @@ ends_once() {
 @test "a log that the disk has no room for" {
   mkdir -p small
   mount -t tmpfs -o size=48k,mode=1777 tmpfs small
-  ends_once --recipe="$TINY,resources.nodes=1,checkpoint.interval=0,run.tensorboard=no,run.directory=$PWD/small/run" \
+  ends_once --recipe="$SHORT,resources.nodes=1,checkpoint.interval=0,run.tensorboard=no,run.directory=$PWD/small/run" \
     --wrap stint-train
   grep -qE 'stint: .*/small/run/log.jsonl: cannot be written: No space left on device; free space there' run.out
   umount small
