@@ -189,9 +189,11 @@ class Accounts {
 
   void note_step(const Json& event) {
     last_step_ = integer_of(event, "step", last_step_);
-    if (interrupted_) gaps_.push_back(time_of(event) - last_step_time_ - pause_);
+    if (interrupted_) {
+      gaps_.push_back(time_of(event) - last_step_time_ - pause_);
+      pause_ = 0;
+    }
     interrupted_ = false;
-    pause_ = 0;
     any_step_ = true;
     last_step_time_ = time_of(event);
     last_loss_ = number_of(event, "loss");

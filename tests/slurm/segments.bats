@@ -66,7 +66,7 @@ start_jobs() {
   local tiny
   tiny="tiny-llama,data.path=$(realpath "$BATS_TEST_DIRNAME/../../build/data/book.txt"),run.directory=$STINT_LAB/work/%j"
   tiny+=",model.num_hidden_layers=2,model.hidden_size=64,data.sequence_length=64,resources.threads_per_worker=1"
-  tiny+=",run.log_interval=1,checkpoint.interval=10"
+  tiny+=",run.log_interval=1,checkpoint.interval=10,checkpoint.end_lead_min=5s"
   cd "$STINT_LAB/work" || return 1
   echo "$tiny,run.steps=5000,resources.nodes=1" >recipe.short
   cat >steps.sh <<'S'
@@ -175,11 +175,10 @@ comment_says_over() { scontrol show job "$job" | grep "AdminComment=stint plan=s
 idle_at_ends() {
   jq -rRn '[inputs | fromjson? | select(.event == "step" or .event == "segment_end")] | . as $all
     | range(length) | select($all[.].event == "segment_end") as $i
-    | ($all[$i + 1:] | map(select(.event == "step"))) as $after
-    | $all[$i] as $end
-    | ([$all[] | select(.event == "step" and .t < $end.next_start and .t < $end.ends + 30)] | last) as $before
-    | ([$all[] | select(.event == "step" and .t >= $end.next_start)] | first) as $next
-    | ($end.ends - $before.t) + ($next.t - $end.next_start)' "$run/log.jsonl"
+    | $all[$i] as $closing
+    | ([$all[] | select(.event == "step" and .t < $closing.next_start and .t < $closing.ends + 30)] | last) as $before
+    | ([$all[] | select(.event == "step" and .t >= $closing.next_start)] | first) as $first
+    | ($closing.ends - $before.t) + ($first.t - $closing.next_start)' "$run/log.jsonl"
 }
 
 @test "a job without a recipe is warned, requeued into the next segment, and starts there at once" {

@@ -84,11 +84,12 @@ TEST_F(RunReportTest, TheTimeBetweenTwoSegmentsIsNotLost) {
   add(105.5, "segment_end",
       {{"step", 10}, {"ends", 115}, {"next_start", 3'600}, {"why", "segment 0 of plan demo ends"}});
   add(106, "stopping", {{"why", "segment 0 of plan demo ends"}});
-  add_start(3'603, 10);
-  add_step(3'605, 11, 4.0);
+  add_step(107, 11, 4.5);
+  add_start(3'603, 11);
+  add_step(3'605, 12, 4.0);
   const RunReport found = report();
   EXPECT_EQ(found.steps_lost, 0);
-  EXPECT_DOUBLE_EQ(found.seconds_lost, (115 - 105) + (3'605 - 3'600) - 0.5);
+  EXPECT_DOUBLE_EQ(found.seconds_lost, (115 - 107) + (3'605 - 3'600) - 0.5);
   EXPECT_THAT(format_report(found), HasSubstr("step 10: segment 0 of plan demo ends"));
 }
 
