@@ -273,7 +273,7 @@ void add_survival_keys(std::vector<Key>& all) {
   all.push_back(span("checkpoint", "end_lead_min", 1s, 1h, "10s",
                      "a run saves at least so long before its plan's segment ends",
                      FIELD(checkpoint.end_lead_min)));
-  all.push_back(span("checkpoint", "end_lead_max", 1s, 1h, "10m",
+  all.push_back(span("checkpoint", "end_lead_max", 1s, 1h, "600s",
                      "and at most so long before, however slow its saves", FIELD(checkpoint.end_lead_max)));
   all.push_back(real("checkpoint", "end_lead_safety", 1, 100, "2",
                      "in between: this many times its slowest recent save",

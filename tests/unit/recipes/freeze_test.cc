@@ -46,7 +46,7 @@ TEST(Freeze, MissingAndUnknownKeysAreRefused) {
   changed.erase(changed.find("steps = 10\n"), 11);
   EXPECT_EQ(problem(changed), "recipe.ini: lacks 'steps' in [run]; a frozen recipe holds every key");
   EXPECT_EQ(problem(text + "nodse = 1\n"),
-            "recipe.ini:60: unknown key 'nodse' in [resources]; did you mean 'nodes'?");
+            "recipe.ini:63: unknown key 'nodse' in [resources]; did you mean 'nodes'?");
   EXPECT_EQ(problem(""), "recipe.ini: lacks 'name' in [recipe]; a frozen recipe holds every key");
   EXPECT_THAT(problem(text + std::string(contract::kMaxRecipeBytes, '#')),
               HasSubstr("larger than the 98304 bytes"));
@@ -100,7 +100,9 @@ class RandomRecipe {
                real(0, 10),
                "cosine",
                pick(0, r.run.steps)};
-    r.checkpoint = {pick(0, 1000), pick(1, 10)};
+    const std::int64_t lead = pick(1'000, 1'800'000);
+    r.checkpoint = {pick(0, 1000), pick(1, 10), std::chrono::milliseconds(lead),
+                    std::chrono::milliseconds(lead + pick(0, 1'800'000)), real(1, 100)};
     const std::int64_t beat = pick(17, 60000);
     r.resilience = {std::chrono::milliseconds(beat), std::chrono::milliseconds(beat * 3 + pick(0, 1000)),
                     std::chrono::seconds(pick(1, 3600)), std::chrono::seconds(pick(1, 3600)), pick(0, 10)};
