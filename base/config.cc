@@ -21,7 +21,7 @@ struct SectionKeys {
   std::vector<std::string> keys;
 };
 
-// Every key that any program reads from stint.conf.
+// Every key that any program reads from stint.conf. "price NAME" stands for every [price …] with a name.
 const std::vector<SectionKeys>& legal_keys() {
   static const std::vector<SectionKeys> kKeys = {
       {"stintd",
@@ -32,7 +32,12 @@ const std::vector<SectionKeys>& legal_keys() {
       {"policy",
        {"book", "approve_above_nodes", "approve_above_price", "approvers", "max_nodes", "max_duration",
         "max_lead", "allowed_partitions", "warn_before", "keep_jobs"}},
-      {"price", {"node_hour", "currency"}},
+      {"price", {"node_hour", "gpu_hour", "currency"}},
+      {"price NAME", {"partition", "features", "hours", "days", "node_hour", "gpu_hour", "percent"}},
+      {"discount NAME", {"min_duration", "min_lead", "min_node_hours", "percent"}},
+      {"refund", {"before", "after_start"}},
+      {"budget", {"amount", "period"}},
+      {"budget NAME", {"amount", "period"}},
   };
   return kKeys;
 }
@@ -42,8 +47,10 @@ std::string suggestion(const std::string& word, const std::vector<std::string>& 
   return close.empty() ? std::string() : fmt::format("; did you mean '{}'?", close);
 }
 
-const SectionKeys* find_section(const std::string& name) {
+const SectionKeys* find_section(const std::string& section) {
   const auto& all = legal_keys();
+  const auto space = section.find(' ');
+  const std::string name = space == std::string::npos ? section : section.substr(0, space) + " NAME";
   const auto at =
       std::find_if(all.begin(), all.end(), [&](const SectionKeys& s) { return s.section == name; });
   return at == all.end() ? nullptr : &*at;

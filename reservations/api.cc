@@ -8,6 +8,7 @@
 #include "reservations/json_fields.h"
 #include "reservations/plan_view.h"
 #include "reservations/refusal.h"
+#include "reservations/report.h"
 
 namespace stint::reservations {
 namespace {
@@ -132,6 +133,7 @@ ApiReply Api::route(std::string_view method, std::string_view path, std::string_
   if (path == kPlans && method == "POST") return create_plan(body, uid);
   if (path == kPlans && method == "GET") return list_plans();
   if (path == "/v1/offers" && method == "POST") return search_offers(body, uid);
+  if (path == "/v1/report" && method == "POST") return report(body, uid);
   if (path == "/v1/availability" && method == "POST") return show_availability(body);
   if (path == "/v1/failures" && method == "POST") return report_failure(body, uid);
   if (path.starts_with("/v1/plans/")) {
@@ -189,7 +191,20 @@ ApiReply Api::extend_plan(const std::string& name, std::string_view body, std::u
 
 nlohmann::json Api::show(const Plan& plan) const {
   const sys_seconds now{seconds{static_cast<std::int64_t>(now_())}};
-  return to_json(plan, now, plan.live_at(now) ? book_.lost_nodes() : std::vector<std::string>{});
+  auto json = to_json(plan, now, plan.live_at(now) ? book_.lost_nodes() : std::vector<std::string>{});
+  NodeSeconds spent;
+  for (const auto& row : ledger_.usage(plan.id)) spent += row.spent;
+  json["usage"] = to_json(spent);
+  return json;
+}
+
+ApiReply Api::report(std::string_view body, std::uint32_t uid) const {
+  const sys_seconds now{seconds{static_cast<std::int64_t>(now_())}};
+  const auto request = checked([&] {
+    return ReportRequest::parse(body.empty() ? nlohmann::json::object() : parse_object(body), now);
+  });
+  const auto visible = book_.accounts().visible("report", request.account, uid);
+  return {200, to_json(make_report(ledger_, request.window, visible))};
 }
 
 ApiReply Api::create_plan(std::string_view body, std::uint32_t uid) {

@@ -4,11 +4,13 @@
 //
 //   POST   /v1/offers            {nodes | gpus, spares?, duration, after?, before?, segments?, min_segment?,
 //   partition?,
-//                                features?, gpus_per_node?, max_cents?, sort?, most?} -> {offers, …}
+//                                features?, gpus_per_node?, max_cents?, sort?, most?,
+//                                account?} -> {offers, …}
 //   POST   /v1/availability      {partition?, features?, gpus_per_node?, weeks?} -> {nodes, steps, …}
 //   POST   /v1/plans             {name, nodes, spares?, start?, duration, partition?, features?,
-//                                gpus_per_node?, users?, quote?}
-//                                or {name, offer, users?, quote?} -> plan
+//                                gpus_per_node?, users?, account?, quote?}
+//                                or {name, offer, users?, account?, quote?} -> plan
+//   POST   /v1/report            {from?, to?, account?} -> {from, to, lines}
 //   GET    /v1/plans             -> [plan]
 //   GET    /v1/plans/NAME        -> plan
 //   GET    /v1/plans/NAME/history -> [{t, who, action, detail}]
@@ -59,6 +61,7 @@ class Api {
   ApiReply create_plan(std::string_view body, std::uint32_t uid);
   ApiReply search_offers(std::string_view body, std::uint32_t uid);
   ApiReply show_availability(std::string_view body);
+  ApiReply report(std::string_view body, std::uint32_t uid) const;
   ApiReply list_plans() const;
   ApiReply handle_plan(std::string_view method, const std::string& name, std::string_view part,
                        std::string_view body, std::uint32_t uid);

@@ -8,6 +8,7 @@
 #include "base/ini.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "reservations/refund.h"
 #include "reservations/refusal.h"
 #include "reservations/users.h"
 
@@ -29,6 +30,12 @@ bool holds(const std::string& path, const std::string& text) {
   } catch (const Error&) {
     return false;
   }
+}
+
+std::string refund_text(const Plan& plan, const Refund& refund) {
+  if (plan.price.cents == 0) return {};
+  return fmt::format("{} of {} {} given back ({})", amount_text(refund.cents), plan.price.amount(),
+                     plan.price.currency, refund.why);
 }
 
 // The same offer with its first segment from `start` on.
@@ -66,7 +73,9 @@ Book::Book(Cluster& cluster, Ledger& ledger, Metrics& metrics, Settings settings
       now_(std::move(now)),
       gate_(cluster_, settings_),
       capacity_(cluster_, ledger_, now_),
-      desk_(capacity_, gate_, settings_, now_),
+      accounts_(cluster_, ledger_, settings_.money),
+      desk_(capacity_, gate_, accounts_, settings_, now_),
+      meter_(ledger_),
       keeper_(cluster_, ledger_, metrics_, capacity_, now_, std::move(wait), [this] { publish(); }) {}
 
 sys_seconds Book::now() const {
@@ -105,6 +114,7 @@ Plan Book::create(const PlanRequest& request, std::uint32_t uid) {
   }
   plan.kind.gpus = capacity_.fewest_gpus(plan.segments.front().nodes);
   plan.needs_approval = gate_.needs_approval(plan.nodes + plan.spares, plan.price.cents, uid);
+  charge(plan, request, uid);
   if (request.quote) return plan;
   keeper_.book(plan, user_of_uid(uid));
   publish();
@@ -126,7 +136,7 @@ void Book::plan_directly(Plan& plan, const PlanRequest& request) const {
   segment.reservation = contract::reservation_name(plan.name, 0);
   set_window(segment, request);
   plan.segments.push_back(segment);
-  plan.price = price_of(settings_.node_hour, settings_.currency, plan.nodes, request.duration);
+  plan.price = pricing(plan)(static_cast<std::size_t>(plan.nodes), plan.windows());
   choose_nodes(plan);
 }
 
@@ -176,6 +186,16 @@ void Book::set_people(Plan& plan, const PlanRequest& request, std::uint32_t uid)
   }
   plan.owner = user_of_uid(uid);
   plan.owner_uid = uid;
+}
+
+// An offer was searched for an account; another one may be named when it is booked.
+void Book::charge(Plan& plan, const PlanRequest& request, std::uint32_t uid) const {
+  const std::string subject = "plan " + plan.name;
+  const bool as_searched = request.account.empty() && !request.offer.empty();
+  plan.account =
+      accounts_.choose(subject, as_searched ? desk_.find(request.offer).request.account : request.account,
+                       plan.owner_uid, uid);
+  accounts_.check_budget(subject, plan.account, plan.price.cents, plan.segments.front().start);
 }
 
 void Book::set_window(Segment& segment, const PlanRequest& request) const {
@@ -239,7 +259,11 @@ Plan Book::cancel(const std::string& name, std::uint32_t uid, bool force) {
     refuse(409, "plan {}: jobs {} are in it; end them, or cancel with --force, which ends them", name,
            fmt::join(jobs, ", "));
   }
-  keeper_.cancel(plan, force || plan.phase == Phase::kPending, user_of_uid(uid), {});
+  const bool pending = plan.phase == Phase::kPending;
+  const auto refund = pending ? Refund{plan.price.cents, "100 %: it was not approved yet"}
+                              : refund_of(settings_.money.refund, plan.price, plan.windows(), now());
+  plan.refund_cents = refund.cents;
+  keeper_.cancel(plan, force || pending, user_of_uid(uid), refund_text(plan, refund));
   return plan;
 }
 
@@ -270,6 +294,7 @@ void Book::reconcile() {
   }
   auto plans = ledger_.plans_since(now() - kRemembered);
   keeper_.reconcile(plans, nodes);
+  meter_.measure(plans, cluster_.jobs(), nodes, now());
   publish();
 }
 

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "reservations/accounts.h"
 #include "reservations/capacity.h"
 #include "reservations/change_request.h"
 #include "reservations/changes.h"
@@ -26,6 +27,7 @@
 #include "reservations/refusal.h"
 #include "reservations/settings.h"
 #include "reservations/shelf.h"
+#include "reservations/usage.h"
 
 namespace stint::reservations {
 
@@ -71,6 +73,7 @@ class Book {
   std::vector<Plan> list() const;
   std::vector<HistoryEntry> history(const std::string& name) const;  // 404
   OfferDesk& offers() { return desk_; }
+  const Accounts& accounts() const { return accounts_; }
   // Nodes that Slurm does not use at present, as of the last reconcile().
   std::vector<std::string> lost_nodes() const;
 
@@ -82,6 +85,7 @@ class Book {
   std::chrono::sys_seconds now() const;
   void check_name_is_free(const std::string& name) const;
   void set_people(Plan& plan, const PlanRequest& request, std::uint32_t uid) const;
+  void charge(Plan& plan, const PlanRequest& request, std::uint32_t uid) const;
   void set_window(Segment& segment, const PlanRequest& request) const;
   void plan_directly(Plan& plan, const PlanRequest& request) const;
   void plan_by_offer(Plan& plan, const std::string& id, std::uint32_t uid);
@@ -102,7 +106,9 @@ class Book {
   Now now_;
   Gate gate_;
   Capacity capacity_;
+  Accounts accounts_;
   OfferDesk desk_;
+  UsageMeter meter_;
   Keeper keeper_;
   Shelf<Proposal> proposals_{"stint plan extend"};
 

@@ -53,6 +53,17 @@ std::string size_text(const Plan& plan) {
   return fmt::format("{}+{} nodes until {}", plan.nodes, plan.spares, format_time(plan.segments.back().end));
 }
 
+// What is given up comes back by the refund rule, as when all of it is cancelled.
+void keep_what_is_not_refunded(const RefundRule& rule, const Plan& plan, sys_seconds now,
+                               Proposal& proposal) {
+  const std::int64_t less = -proposal.adds_cents;
+  const std::int64_t kept = less - less * rule.percent_at(plan.segments.front().start - now) / 100;
+  proposal.wanted.price.cents += kept;
+  proposal.adds_cents += kept;
+  if (less > 0)
+    proposal.wanted.price.breakdown += fmt::format("; {} less since shrunk", amount_text(less - kept));
+}
+
 template <typename Work>
 auto as_conflict(Work work) {
   try {
@@ -69,15 +80,10 @@ auto as_conflict(Work work) {
 }  // namespace
 
 Pricing Book::pricing(const Plan& plan) const {
-  return [this, currency = plan.price.currency](std::size_t nodes, const std::vector<Window>& windows) {
-    Price price;
-    price.currency = currency;
-    for (const auto& window : windows) {
-      price.cents +=
-          price_of(settings_.node_hour, currency, static_cast<int>(nodes), window.end - window.start).cents;
-    }
-    return price;
-  };
+  return
+      [this, kind = capacity_.node_class(plan.kind)](std::size_t nodes, const std::vector<Window>& windows) {
+        return settings_.money.prices.price({kind, nodes, windows, now()});
+      };
 }
 
 ProposalAnswer Book::extension_of(const Plan& plan, const ExtendRequest& request) const {
@@ -118,6 +124,7 @@ ExtensionOffers Book::offer_extension(const std::string& name, const ExtendReque
   ExtensionOffers answer{{}, std::move(found.reason), std::move(found.remedy)};
   for (auto& proposal : found.proposals) {
     check_extension(proposal.wanted, uid);
+    accounts_.check_budget("plan " + name, plan.account, proposal.adds_cents, plan.segments.front().start);
     const auto id = proposals_.put(proposal, now());
     answer.offers.emplace_back(id, std::move(proposal));
   }
@@ -132,6 +139,7 @@ Plan Book::extend(const std::string& name, const std::string& offer, std::uint32
   const Plan& wanted = proposal.wanted;
   if (wanted.id != plan.id) refuse(409, "offer {}: is one for plan {}, not {}", offer, wanted.name, name);
   check_extension(wanted, uid);
+  accounts_.check_budget("plan " + name, plan.account, proposal.adds_cents, plan.segments.front().start);
   const auto taken = taken_for(plan, wanted, capacity_.planner(plan.kind), now());
   if (!taken.empty()) {
     refuse(409, "offer {}: {} {} no longer free; ask again with 'stint plan extend {}'", offer,
@@ -143,16 +151,17 @@ Plan Book::extend(const std::string& name, const std::string& offer, std::uint32
   changed.segments = wanted.segments;
   changed.switches = wanted.switches;
   changed.price.cents += proposal.adds_cents;
+  changed.price.breakdown += fmt::format("; {} more for an extension", amount_text(proposal.adds_cents));
   return commit(plan, changed, uid, "extended",
                 fmt::format("{} -> {}, {} {} more", size_text(plan), size_text(changed),
-                            Price{proposal.adds_cents, {}, {}}.amount(), plan.price.currency));
+                            amount_text(proposal.adds_cents), plan.price.currency));
 }
 
 Plan Book::shrink(const std::string& name, const ShrinkRequest& request, std::uint32_t uid) {
   const std::lock_guard lock(change_);
   const Plan plan = own_plan(name, uid, "shrink");
   const auto jobs = keeper_.jobs_in(plan);
-  const auto proposal = as_conflict([&] {
+  auto proposal = as_conflict([&] {
     if (request.until) return shorten(plan, *request.until, pricing(plan), now());
     const int nodes = request.nodes.value_or(plan.nodes);
     const int spares = request.spares.value_or(plan.spares);
@@ -165,6 +174,7 @@ Plan Book::shrink(const std::string& name, const ShrinkRequest& request, std::ui
     for (const auto& job : jobs) busy.insert(job.nodes.begin(), job.nodes.end());
     return narrow(plan, nodes, spares, busy, capacity_.planner(plan.kind), pricing(plan), now());
   });
+  keep_what_is_not_refunded(settings_.money.refund, plan, now(), proposal);
   if (request.quote) return proposal.wanted;
   for (const auto& segment : plan.segments) {
     const bool stays = std::any_of(proposal.wanted.segments.begin(), proposal.wanted.segments.end(),
@@ -177,7 +187,7 @@ Plan Book::shrink(const std::string& name, const ShrinkRequest& request, std::ui
   }
   return commit(plan, proposal.wanted, uid, "shrunk",
                 fmt::format("{} -> {}, {} {} less", size_text(plan), size_text(proposal.wanted),
-                            Price{-proposal.adds_cents, {}, {}}.amount(), plan.price.currency));
+                            amount_text(-proposal.adds_cents), plan.price.currency));
 }
 
 Plan Book::share(const std::string& name, const ShareRequest& request, std::uint32_t uid) {

@@ -65,6 +65,23 @@ int Capacity::fewest_gpus(const std::vector<std::string>& nodes) const {
   return fewest.value_or(0);
 }
 
+NodeClass Capacity::node_class(const NodeKind& kind) const {
+  NodeClass common{kind.partition, kind.features, kind.gpus};
+  bool first = true;
+  for (const auto& node : cluster_.nodes()) {
+    if (!qualifies(node, kind)) continue;
+    if (first) {
+      common.features = node.features;
+      common.gpus = node.gpus;
+    }
+    first = false;
+    std::erase_if(common.features,
+                  [&](const std::string& feature) { return !contains(node.features, feature); });
+    common.gpus = std::min(common.gpus, node.gpus);
+  }
+  return common;
+}
+
 int Capacity::most_gpus(const NodeKind& kind) const {
   int most = 0;
   for (const auto& node : cluster_.nodes()) {

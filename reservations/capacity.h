@@ -11,6 +11,7 @@
 #include "reservations/cluster.h"
 #include "reservations/ledger.h"
 #include "reservations/planner.h"
+#include "reservations/tariff.h"
 
 namespace stint::reservations {
 
@@ -25,6 +26,8 @@ class Capacity {
   Planner planner(const NodeKind& kind) const;
   // Of the node among these that has the fewest; 0 where none of them is known.
   int fewest_gpus(const std::vector<std::string>& nodes) const;
+  // What all nodes of this kind have in common, by which they are priced.
+  NodeClass node_class(const NodeKind& kind) const;
   // Of one node of this kind; 0 without any.
   int most_gpus(const NodeKind& kind) const;
   // Jobs that wait for nodes of the partition outside any reservation: they may start before a plan is

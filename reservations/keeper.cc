@@ -98,6 +98,8 @@ void Keeper::move_to(Plan& plan, Phase phase, const HistoryEntry& entry) {
 
 void Keeper::fail_plan(Plan& plan, const std::string& reason) {
   plan.reason = reason;
+  const bool was_booked = plan.phase == Phase::kBooked;
+  plan.refund_cents = was_booked ? price_of_rest(plan.price, plan.windows(), now()) : plan.price.cents;
   move_to(plan, Phase::kFailed, entry(kItself, "failed", reason));
   spdlog::error("plan {}: {}", plan.name, reason);
 }
@@ -237,6 +239,7 @@ void Keeper::finish_cancel(Plan& plan, milliseconds patience) {
     if (plan.force || error.code() != ClusterError::Code::kBusy) throw;
     const auto jobs = fmt::format("jobs {} came into it", ids_of(jobs_in(plan)));
     plan.reason.clear();
+    plan.refund_cents = 0;
     move_to(plan, Phase::kBooked, entry(kItself, "not cancelled", jobs));
     publish_();
     refuse(409, "plan {}: {}; end them, or cancel with --force, which ends them", plan.name, jobs);

@@ -22,7 +22,7 @@ constexpr int kBusyMilliseconds = 5'000;
 
 // Each step takes a ledger from one version to the next; an old ledger is brought up when it is opened. Steps
 // that a release has had are never changed.
-constexpr std::array<const char*, 3> kSchemaSteps{
+constexpr std::array<const char*, 4> kSchemaSteps{
     R"sql(
 CREATE TABLE plans (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -99,6 +99,21 @@ CREATE TABLE changes (
   detail TEXT NOT NULL
 );
 CREATE INDEX changes_by_wanted ON changes(wanted);
+)sql",
+    R"sql(
+ALTER TABLE plans ADD COLUMN breakdown TEXT NOT NULL DEFAULT '';
+ALTER TABLE plans ADD COLUMN refund_cents INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX plans_by_account ON plans(account);
+CREATE TABLE usage (
+  plan INTEGER NOT NULL REFERENCES plans(id),
+  k INTEGER NOT NULL,
+  day INTEGER NOT NULL,
+  until INTEGER NOT NULL,
+  used INTEGER NOT NULL,
+  idle INTEGER NOT NULL,
+  lost INTEGER NOT NULL,
+  PRIMARY KEY (plan, k, day)
+);
 )sql"};
 constexpr int kSchemaVersion = static_cast<int>(kSchemaSteps.size());
 
@@ -145,8 +160,8 @@ std::vector<Segment> read_segments(SQLite::Database& database, std::int64_t plan
 // them.
 constexpr char kPlanColumns[] =
     "owner_uid, owner, users, uids, partition, features, gpus, account, needs_approval, nodes, spares, "
-    "price_cents, currency, rate_micros, switches, created";
-constexpr int kPlanColumnCount = 16;
+    "price_cents, currency, rate_micros, breakdown, refund_cents, switches, created";
+constexpr int kPlanColumnCount = 18;
 
 // A row of `changes` names as its `wanted` a row of `plans` that is no plan itself.
 std::string select_plans(const std::string& where) {
@@ -179,6 +194,8 @@ Plan read_plan(SQLite::Database& database, SQLite::Statement& row) {
   plan.price.cents = next().getInt64();
   plan.price.currency = next().getString();
   plan.price.rate = Rate{next().getInt64()};
+  plan.price.breakdown = next().getString();
+  plan.refund_cents = next().getInt64();
   plan.switches = next().getInt();
   plan.created = time_of(next());
   plan.segments = read_segments(database, plan.id);
@@ -203,6 +220,8 @@ void bind_plan(SQLite::Statement& statement, int place, const Plan& plan) {
   number(plan.price.cents);
   text(plan.price.currency);
   number(plan.price.rate.micros);
+  text(plan.price.breakdown);
+  number(plan.refund_cents);
   number(plan.switches);
   number(plan.created.time_since_epoch().count());
 }
@@ -361,11 +380,13 @@ void Ledger::set_phase(const Plan& plan, const std::optional<HistoryEntry>& entr
     const Phase from = read_phase(database, plan.id);
     if (!may_follow(from, plan.phase))
       fail("ledger: a plan that is {} cannot become {}", to_string(from), to_string(plan.phase));
-    SQLite::Statement statement(database, "UPDATE plans SET phase = ?, reason = ?, force = ? WHERE id = ?");
+    SQLite::Statement statement(
+        database, "UPDATE plans SET phase = ?, reason = ?, force = ?, refund_cents = ? WHERE id = ?");
     statement.bind(1, std::string(to_string(plan.phase)));
     statement.bind(2, plan.reason);
     statement.bind(3, plan.force ? 1 : 0);
-    statement.bind(4, plan.id);
+    statement.bind(4, plan.refund_cents);
+    statement.bind(5, plan.id);
     statement.exec();
     if (entry) insert_history(database, plan.id, *entry);
     transaction.commit();
@@ -564,6 +585,80 @@ bool Ledger::recovers(std::uint32_t job, std::uint32_t restart) const {
     query.bind(1, static_cast<std::int64_t>(job));
     query.bind(2, static_cast<std::int64_t>(restart));
     return query.executeStep();
+  });
+}
+
+NodeSeconds& NodeSeconds::operator+=(const NodeSeconds& other) {
+  used += other.used;
+  idle += other.idle;
+  lost += other.lost;
+  return *this;
+}
+
+std::vector<Plan> Ledger::plans_between(Window window) const {
+  return guarded([&](SQLite::Database& database) {
+    SQLite::Statement query(
+        database,
+        select_plans(fmt::format(
+            "id IN (SELECT plan FROM segments WHERE end > ? AND start < ?) AND {} ORDER BY id", kNoChange)));
+    query.bind(1, static_cast<std::int64_t>(window.start.time_since_epoch().count()));
+    query.bind(2, static_cast<std::int64_t>(window.end.time_since_epoch().count()));
+    std::vector<Plan> plans;
+    while (query.executeStep()) plans.push_back(read_plan(database, query));
+    return plans;
+  });
+}
+
+std::int64_t Ledger::charged(const std::string& account, const std::string& currency, Window window) const {
+  return guarded([&](SQLite::Database& database) {
+    SQLite::Statement query(database, R"sql(
+SELECT COALESCE(SUM(MAX(plans.price_cents, COALESCE(wanted.price_cents, 0)) - plans.refund_cents), 0)
+FROM plans LEFT JOIN changes ON changes.plan = plans.id LEFT JOIN plans AS wanted ON wanted.id = changes.wanted
+WHERE plans.account = ? AND plans.currency = ?
+  AND (SELECT MIN(start) FROM segments WHERE segments.plan = plans.id) BETWEEN ? AND ?
+  AND plans.id NOT IN (SELECT wanted FROM changes))sql");
+    query.bind(1, account);
+    query.bind(2, currency);
+    query.bind(3, static_cast<std::int64_t>(window.start.time_since_epoch().count()));
+    query.bind(4, static_cast<std::int64_t>(window.end.time_since_epoch().count() - 1));
+    query.executeStep();
+    return query.getColumn(0).getInt64();
+  });
+}
+
+void Ledger::set_usage(const std::vector<UsageRow>& rows) {
+  guarded([&](SQLite::Database& database) {
+    SQLite::Transaction transaction(database);
+    SQLite::Statement statement(database, "INSERT OR REPLACE INTO usage VALUES (?, ?, ?, ?, ?, ?, ?)");
+    for (const auto& row : rows) {
+      int place = 1;
+      for (const std::int64_t value :
+           {row.plan, static_cast<std::int64_t>(row.k), row.day.time_since_epoch().count(),
+            row.until.time_since_epoch().count(), row.spent.used, row.spent.idle, row.spent.lost}) {
+        statement.bind(place++, value);
+      }
+      statement.exec();
+      statement.reset();
+    }
+    transaction.commit();
+  });
+}
+
+std::vector<UsageRow> Ledger::usage(std::int64_t plan) const {
+  return guarded([&](SQLite::Database& database) {
+    SQLite::Statement query(
+        database, "SELECT k, day, until, used, idle, lost FROM usage WHERE plan = ? ORDER BY k, day");
+    query.bind(1, plan);
+    std::vector<UsageRow> rows;
+    while (query.executeStep()) {
+      rows.push_back(
+          {plan,
+           static_cast<std::size_t>(query.getColumn(0).getInt64()),
+           time_of(query.getColumn(1)),
+           time_of(query.getColumn(2)),
+           {query.getColumn(3).getInt64(), query.getColumn(4).getInt64(), query.getColumn(5).getInt64()}});
+    }
+    return rows;
   });
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "reservations/plan.h"
+#include "reservations/planner.h"
 
 namespace SQLite {
 class Database;
@@ -43,6 +44,25 @@ struct PlanChange {
   HistoryEntry entry;
 };
 
+// Node-seconds of a plan's time.
+struct NodeSeconds {
+  std::int64_t used = 0;
+  std::int64_t idle = 0;
+  std::int64_t lost = 0;
+
+  std::int64_t sum() const { return used + idle + lost; }
+  NodeSeconds& operator+=(const NodeSeconds& other);
+};
+
+// What was measured of a segment on one local day.
+struct UsageRow {
+  std::int64_t plan = 0;
+  std::size_t k = 0;                 // of the segment
+  std::chrono::sys_seconds day{};    // its first second
+  std::chrono::sys_seconds until{};  // measured up to then
+  NodeSeconds spent;
+};
+
 // A fast requeue on its way. The row is written before the first change in Slurm and closed after the last.
 //
 //   down ──> requeue ──> hold ──> start ──> done
@@ -71,8 +91,8 @@ class Ledger {
   std::int64_t add_plan(const Plan& plan);
   // Removes an intent that came to nothing.
   void drop_plan(std::int64_t plan);
-  // Phase, reason and force as the plan has them now, and the line of its history, if any. Throws Error where
-  // may_follow() forbids it; then nothing has changed.
+  // Phase, reason, force and refund as the plan has them now, and the line of its history, if any. Throws
+  // Error where may_follow() forbids it; then nothing has changed.
   void set_phase(const Plan& plan, const std::optional<HistoryEntry>& entry = {});
   void set_segment(std::int64_t plan, std::size_t k, const Segment& segment, const HistoryEntry& entry);
 
@@ -84,11 +104,20 @@ class Ledger {
   void drop_change(std::int64_t plan);
   // Plans that end at `since` or later, oldest first.
   std::vector<Plan> plans_since(std::chrono::sys_seconds since) const;
+  // Plans with a segment that overlaps the window, oldest first.
+  std::vector<Plan> plans_between(Window window) const;
+  // What the account's plans that begin first in the window cost, less what they gave back. Where a plan is
+  // being changed, the dearer of both counts.
+  std::int64_t charged(const std::string& account, const std::string& currency, Window window) const;
   // The newest plan of that name.
   std::optional<Plan> find_plan(const std::string& name) const;
 
   void add_history(std::int64_t plan, const HistoryEntry& entry);
   std::vector<HistoryEntry> history(std::int64_t plan) const;  // oldest first
+
+  // Rows of the same plan, segment and day are replaced.
+  void set_usage(const std::vector<UsageRow>& rows);
+  std::vector<UsageRow> usage(std::int64_t plan) const;  // by segment and day
 
   void add_event(const JobEvent& event);
   std::vector<JobEvent> events(std::uint32_t job) const;  // oldest first

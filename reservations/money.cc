@@ -11,6 +11,8 @@ namespace stint::reservations {
 namespace {
 
 constexpr std::int64_t kMicrosPerUnit = 1'000'000;
+constexpr std::int64_t kCentsPerUnit = 100;
+constexpr std::int64_t kMicrosPerCent = kMicrosPerUnit / kCentsPerUnit;
 constexpr std::int64_t kMaxUnits = 1'000'000'000;
 constexpr std::size_t kMaxDecimals = 6;
 
@@ -46,23 +48,39 @@ std::string Rate::format() const {
   return fmt::format("{}.{}", micros / kMicrosPerUnit, decimals);
 }
 
+std::string amount_text(std::int64_t cents) {
+  const auto size = cents < 0 ? -cents : cents;
+  return fmt::format("{}{}.{:02}", cents < 0 ? "-" : "", size / kCentsPerUnit, size % kCentsPerUnit);
+}
+
 std::string Price::amount() const {
-  return fmt::format("{}.{:02}", cents / 100, cents % 100);
+  return amount_text(cents);
+}
+
+std::int64_t parse_amount(std::string_view text) {
+  const auto micros = Rate::parse(text).micros;
+  if (micros % kMicrosPerCent != 0) fail("'{}' has more than two decimals", text);
+  return micros / kMicrosPerCent;
 }
 
 nlohmann::json to_json(const Price& price) {
-  return {{"amount", price.amount()}, {"currency", price.currency}, {"rate", price.rate.format()}};
+  nlohmann::json json{
+      {"amount", price.amount()}, {"currency", price.currency}, {"rate", price.rate.format()}};
+  if (!price.breakdown.empty()) json["breakdown"] = price.breakdown;
+  return json;
+}
+
+std::int64_t rounded_cents(__int128 product, __int128 scale) {
+  const __int128 divisor = scale * 3600 * kMicrosPerCent;
+  const __int128 cents = (product + divisor / 2) / divisor;
+  if (cents > std::numeric_limits<std::int64_t>::max())
+    fail("the price is too large to be written down; check the rates of [price]");
+  return static_cast<std::int64_t>(cents);
 }
 
 Price price_of(Rate rate, const std::string& currency, int nodes, std::chrono::seconds duration) {
-  // micros x nodes x seconds / 3600 / 10^4 = cents
-  constexpr __int128 kDivisor = static_cast<__int128>(3600) * 10'000;
   const __int128 product = static_cast<__int128>(rate.micros) * nodes * duration.count();
-  const __int128 cents = (product + kDivisor / 2) / kDivisor;
-  if (cents > std::numeric_limits<std::int64_t>::max()) {
-    fail("the price of {} nodes is too large to be written down; check [price] node_hour", nodes);
-  }
-  return Price{static_cast<std::int64_t>(cents), currency, rate};
+  return Price{rounded_cents(product), currency, rate, {}};
 }
 
 }  // namespace stint::reservations

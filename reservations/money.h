@@ -24,15 +24,23 @@ struct Rate {
 struct Price {
   std::int64_t cents = 0;  // hundredths of the currency unit
   std::string currency;
-  Rate rate;
+  Rate rate;              // on average
+  std::string breakdown;  // "2 h at 0.50, 1 h night at 0.30 a node and hour, -10 % long"; may be empty
 
   std::string amount() const;  // "1.67"
 };
 
-nlohmann::json to_json(const Price& price);  // {amount, currency, rate}, all texts
+std::string amount_text(std::int64_t cents);  // "1.67", "-0.05"
+// "1.67", "20": digits with at most two decimals; throws Error that names the text.
+std::int64_t parse_amount(std::string_view text);
 
-// rate x nodes x hours, rounded to the nearest cent, halves up. Spares are not counted by the caller: only
-// the nodes that were asked for are paid. Throws Error where the amount does not fit.
+nlohmann::json to_json(const Price& price);  // {amount, currency, rate, breakdown?}, all texts
+
+// micros x seconds (of rates an hour), times `scale`, as cents: rounded to the nearest one, halves up. Throws
+// Error where the amount does not fit.
+std::int64_t rounded_cents(__int128 product, __int128 scale = 1);
+
+// What a single rate comes to: rate x nodes x hours.
 Price price_of(Rate rate, const std::string& currency, int nodes, std::chrono::seconds duration);
 
 }  // namespace stint::reservations

@@ -39,6 +39,7 @@ OfferRequest OfferRequest::parse(const nlohmann::json& body) {
   request.kind.partition = fields.text("partition").value_or("");
   request.kind.features = fields.names("features").value_or(std::vector<std::string>{});
   request.kind.gpus = static_cast<int>(fields.integer("gpus_per_node", 0, kMaxGpus).value_or(0));
+  request.account = fields.text("account").value_or("");
   auto& query = request.query;
   query.nodes = static_cast<std::size_t>(fields.integer("nodes", 1, kMaxNodes).value_or(0));
   request.gpus = static_cast<int>(fields.integer("gpus", 1, kMaxNodes * kMaxGpus).value_or(0));
@@ -97,8 +98,9 @@ nlohmann::json to_json(const SearchAnswer& answer) {
   return json;
 }
 
-OfferDesk::OfferDesk(const Capacity& capacity, const Gate& gate, const Settings& settings, Now now)
-    : capacity_(capacity), gate_(gate), settings_(settings), now_(std::move(now)) {}
+OfferDesk::OfferDesk(const Capacity& capacity, const Gate& gate, const Accounts& accounts,
+                     const Settings& settings, Now now)
+    : capacity_(capacity), gate_(gate), accounts_(accounts), settings_(settings), now_(std::move(now)) {}
 
 sys_seconds OfferDesk::now() const {
   return sys_seconds{seconds{static_cast<std::int64_t>(now_())}};
@@ -107,6 +109,7 @@ sys_seconds OfferDesk::now() const {
 SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   auto& query = request.query;
   gate_.check_booker("search", uid);
+  const auto account = accounts_.choose("search", request.account, uid, uid);
   request.kind.partition = gate_.partition("search", request.kind.partition);
   if (request.gpus > 0) count_nodes(request);
   gate_.check_size("search", static_cast<int>(query.nodes + query.spares), query.duration);
@@ -115,9 +118,9 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   if (query.before == sys_seconds{}) query.before = query.after + query.duration + kHorizon;
   query.before = std::min(query.before, now() + settings_.policy.max_lead + query.duration);
 
-  const auto tariff = [&](std::size_t nodes, Window window) {
-    return price_of(settings_.node_hour, settings_.currency, static_cast<int>(nodes),
-                    window.end - window.start);
+  const auto kind = capacity_.node_class(request.kind);
+  const auto tariff = [&](std::size_t nodes, const std::vector<Window>& windows) {
+    return settings_.money.prices.price({kind, nodes, windows, now()});
   };
   auto found = find_offers(capacity_.planner(request.kind), tariff, query);
   SearchAnswer answer;
@@ -133,7 +136,23 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
     const auto id = shelf_.put({request, offer}, now());
     answer.offers.emplace_back(id, std::move(offer));
   }
+  if (const auto warning = budget_warning(answer, account); !warning.empty())
+    answer.warning += (answer.warning.empty() ? "" : "; ") + warning;
   return answer;
+}
+
+// About the offers that the account cannot pay.
+std::string OfferDesk::budget_warning(const SearchAnswer& answer, const std::string& account) const {
+  std::vector<std::string> ids;
+  std::string left;
+  for (const auto& [id, offer] : answer.offers) {
+    const auto over = accounts_.overrun(account, offer.price.cents, offer.segments.front().window.start);
+    if (!over) continue;
+    ids.push_back(fmt::format("{} ({} too much)", id, amount_text(over->cents)));
+    if (left.empty()) left = over->text;
+  }
+  if (ids.empty()) return {};
+  return fmt::format("{}; it cannot book {}", left, fmt::join(ids, ", "));
 }
 
 // As many of the largest nodes as hold the GPUs.

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "reservations/accounts.h"
 #include "reservations/capacity.h"
 #include "reservations/gate.h"
 #include "reservations/offers.h"
@@ -20,8 +21,9 @@ namespace stint::reservations {
 // What `stint plan search` asks for, as it comes over HTTP.
 struct OfferRequest {
   NodeKind kind;
-  int gpus = 0;      // altogether, instead of query.nodes
-  OfferQuery query;  // after and before: zero where not given
+  std::string account;  // to be charged; empty: the default one
+  int gpus = 0;         // altogether, instead of query.nodes
+  OfferQuery query;     // after and before: zero where not given
 
   // Throws Error that names the field: wrong type, missing, out of range, unknown field.
   static OfferRequest parse(const nlohmann::json& body);
@@ -58,7 +60,8 @@ class OfferDesk {
  public:
   using Now = Capacity::Now;
 
-  OfferDesk(const Capacity& capacity, const Gate& gate, const Settings& settings, Now now);
+  OfferDesk(const Capacity& capacity, const Gate& gate, const Accounts& accounts, const Settings& settings,
+            Now now);
 
   // Throws Refusal and ClusterError.
   SearchAnswer search(OfferRequest request, std::uint32_t uid);
@@ -69,9 +72,11 @@ class OfferDesk {
  private:
   std::chrono::sys_seconds now() const;
   void count_nodes(OfferRequest& request) const;
+  std::string budget_warning(const SearchAnswer& answer, const std::string& account) const;
 
   const Capacity& capacity_;
   const Gate& gate_;
+  const Accounts& accounts_;
   const Settings& settings_;
   Now now_;
 

@@ -78,14 +78,15 @@ class OfferSearch {
 
   void add(const std::vector<MinuteSpan>& blocks) {
     Offer offer;
+    std::vector<Window> windows;
     for (const auto& block : blocks) {
       OfferSegment segment;
       segment.window = {time_of(block.begin), time_of(block.end)};
       segment.switches = planner_.fewest_switches(count_, segment.window);
-      const Price price = tariff_(query_.nodes, segment.window);
-      offer.price = Price{offer.price.cents + price.cents, price.currency, price.rate};
+      windows.push_back(segment.window);
       offer.segments.push_back(std::move(segment));
     }
+    offer.price = tariff_(query_.nodes, windows);
     found_.push_back(std::move(offer));
   }
 

@@ -52,8 +52,8 @@ struct OfferAnswer {
   std::string remedy;
 };
 
-// What `nodes` nodes cost in a window.
-using Tariff = std::function<Price(std::size_t nodes, Window window)>;
+// What `nodes` nodes cost in the windows of a plan.
+using Tariff = std::function<Price(std::size_t nodes, const std::vector<Window>& windows)>;
 
 // Deterministic. At most a few dozen starts are looked at closely: the first of each time in which a block
 // fits, and whole hours within it.

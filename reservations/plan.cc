@@ -81,6 +81,12 @@ bool may_follow(Phase from, Phase to) {
   return false;
 }
 
+std::vector<Window> Plan::windows() const {
+  std::vector<Window> windows;
+  for (const auto& segment : segments) windows.push_back({segment.start, segment.end});
+  return windows;
+}
+
 PlanState Plan::state_at(sys_seconds now) const {
   if (phase == Phase::kFailed) return PlanState::kFailed;
   if (phase == Phase::kCancelled || phase == Phase::kCancelling) return PlanState::kCancelled;
@@ -125,6 +131,7 @@ PlanRequest PlanRequest::parse(const nlohmann::json& body) {
   request.features = fields.names("features").value_or(std::vector<std::string>{});
   request.gpus_per_node = static_cast<int>(fields.integer("gpus_per_node", 0, kMaxGpus).value_or(0));
   request.users = fields.names("users").value_or(std::vector<std::string>{});
+  request.account = fields.text("account").value_or("");
   request.quote = fields.flag("quote").value_or(false);
   fields.refuse_others();
   if (!request.offer.empty()) {
@@ -166,6 +173,7 @@ nlohmann::json to_json(const Plan& plan, sys_seconds now, const std::vector<std:
                       {"nodes", plan.nodes},
                       {"spares", plan.spares},
                       {"price", to_json(plan.price)},
+                      {"refund", amount_text(plan.refund_cents)},
                       {"segments", segments},
                       {"switches", plan.switches},
                       {"created", plan.created.time_since_epoch().count()}};

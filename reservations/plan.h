@@ -12,6 +12,7 @@
 
 #include "base/plan_table.h"
 #include "reservations/money.h"
+#include "reservations/planner.h"
 
 namespace stint::reservations {
 
@@ -62,10 +63,12 @@ struct Plan {
   int nodes = 0;
   int spares = 0;
   Price price;
-  int switches = 0;  // leaf switches at booking
+  std::int64_t refund_cents = 0;  // given back when it was cancelled or failed
+  int switches = 0;               // leaf switches at booking
   std::chrono::sys_seconds created{};
   std::vector<Segment> segments;
 
+  std::vector<Window> windows() const;  // of its segments
   PlanState state_at(std::chrono::sys_seconds now) const;
   // Neither expired, failed nor cancelled: its name is taken and its reservations must exist.
   bool live_at(std::chrono::sys_seconds now) const;
@@ -86,6 +89,7 @@ struct PlanRequest {
   std::vector<std::string> features;
   int gpus_per_node = 0;
   std::vector<std::string> users;  // empty: the requesting user
+  std::string account;             // empty: the owner's default account
   bool quote = false;              // say nodes and price, book nothing
 
   // Throws Error that names the field: wrong type, missing, out of range, unknown field.

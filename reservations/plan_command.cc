@@ -18,6 +18,7 @@
 #include "reservations/money.h"
 #include "reservations/plan.h"
 #include "reservations/plan_change_command.h"
+#include "reservations/plan_report.h"
 #include "reservations/plan_view.h"
 #include "reservations/service_call.h"
 #include "reservations/users.h"
@@ -28,6 +29,8 @@ namespace {
 using nlohmann::json;
 using std::chrono::seconds;
 using std::chrono::sys_seconds;
+
+constexpr char kAccountHelp[] = "that is charged (default: the owner's default account)";
 
 struct Options {
   std::string config;
@@ -51,6 +54,7 @@ struct Options {
   std::string partition;
   std::vector<std::string> features;
   std::vector<std::string> users;
+  std::string account;
   std::vector<std::string> states;
   bool mine = false;
   bool yes = false;
@@ -140,6 +144,7 @@ json search_of(const Options& asked) {
   if (options.nodes > 0) body["nodes"] = options.nodes;
   if (options.gpus > 0) body["gpus"] = options.gpus;
   add_kind(body, options);
+  if (!options.account.empty()) body["account"] = options.account;
   body["duration"] = duration_option("search", "duration", options.duration);
   if (!options.min_segment.empty())
     body["min_segment"] = duration_option("search", "min-segment", options.min_segment);
@@ -174,6 +179,7 @@ void availability(const Options& options) {
 json request_of(const Options& options) {
   json body{{"name", options.name}};
   if (!options.users.empty()) body["users"] = options.users;
+  if (!options.account.empty()) body["account"] = options.account;
   if (!options.offer.empty()) {
     body["offer"] = options.offer;
     return body;
@@ -250,6 +256,7 @@ void add_search(CLI::App& group, const std::shared_ptr<Options>& options) {
   command.add_option("--sort", options->sort, "finish, price or switches")
       ->check(CLI::IsMember({"finish", "price", "switches"}))
       ->capture_default_str();
+  command.add_option("--account", options->account, kAccountHelp);
   command.add_option("--most", options->most, "offers")->check(CLI::Range(1, 50))->capture_default_str();
   add_node_kind(command, options);
 }
@@ -289,6 +296,7 @@ void add_create(CLI::App& group, const std::shared_ptr<Options>& options) {
     offer->excludes(command.get_option(own));
   command.add_option("--users", options->users, "who may submit (default: you); the first one owns the plan")
       ->delimiter(',');
+  command.add_option("--account", options->account, kAccountHelp);
   command.add_flag("--yes", options->yes, "do not ask before booking");
 }
 
@@ -316,6 +324,7 @@ CLI::App& add_plan_command(CLI::App& app) {
   cancel_command.add_option("NAME", options->name, "the plan")->required();
   cancel_command.add_flag("--force", options->force, "end the jobs in it first");
   add_plan_change_commands(*group);
+  add_report_command(*group);
   return *group;
 }
 

@@ -42,6 +42,11 @@ std::string line(const std::string& label, const std::string& text) {
   return fmt::format("{:<11} {}\n", label, text);
 }
 
+std::string usage_text(const json& usage) {
+  return fmt::format("{:.2f} used, {:.2f} idle, {:.2f} lost", usage.at("used_hours").get<double>(),
+                     usage.at("idle_hours").get<double>(), usage.at("lost_hours").get<double>());
+}
+
 using Rows = std::vector<std::vector<std::string>>;
 
 std::string table(const Rows& rows) {
@@ -119,6 +124,26 @@ std::string bar(std::optional<std::size_t> free, std::size_t nodes) {
   return kLevels[*free >= nodes ? 8 : std::max<std::size_t>(1, *free * 8 / nodes)];
 }
 
+// How the prices come about, once for all offers of which it is the same: "o3f2k, oabcd: 12 h at 2.50 …".
+std::string breakdowns_text(const json& offers) {
+  std::vector<std::pair<std::string, std::string>> lines;  // breakdown and ids
+  for (const auto& offer : offers) {
+    const auto breakdown = offer.at("price").value("breakdown", "");
+    const auto id = offer.at("id").get<std::string>();
+    if (breakdown.empty()) continue;
+    const auto same =
+        std::find_if(lines.begin(), lines.end(), [&](const auto& line) { return line.first == breakdown; });
+    if (same == lines.end()) {
+      lines.emplace_back(breakdown, id);
+    } else {
+      same->second += ", " + id;
+    }
+  }
+  std::string text;
+  for (const auto& [breakdown, ids] : lines) text += fmt::format("{}: {}\n", ids, breakdown);
+  return text;
+}
+
 }  // namespace
 
 std::string capacity_text(const json& plan) {
@@ -153,8 +178,14 @@ std::string plan_text(const json& plan) {
     text += line("until", time_text(segment.at("end")));
     text += line("reservation", segment.at("reservation"));
   }
-  text += line("price", fmt::format("{} ({} a node and hour; spares are free)", price_text(price),
-                                    price.at("rate").get<std::string>()));
+  const std::string rate = price.at("rate").get<std::string>() + " a node and hour";
+  text += line("price",
+               fmt::format("{} ({}; spares are free)", price_text(price), price.value("breakdown", rate)));
+  text += line("account", plan.at("account"));
+  if (plan.at("refund") != "0.00")
+    text +=
+        line("refund", plan.at("refund").get<std::string>() + " " + price.at("currency").get<std::string>());
+  if (plan.contains("usage")) text += line("node-hours", usage_text(plan["usage"]));
   return text;
 }
 
@@ -231,7 +262,7 @@ std::string offers_text(const json& answer) {
       first = false;
     }
   }
-  std::string text = table(rows);
+  std::string text = table(rows) + breakdowns_text(offers);
   if (answer.contains("warning")) text += fmt::format("warning: {}\n", answer["warning"].get<std::string>());
   text += fmt::format("book one until {}: stint plan create --name NAME --offer {}\n",
                       time_text(answer.at("valid_until")), offers.front().at("id").get<std::string>());

@@ -51,14 +51,6 @@ std::string one_of(const std::string& text, const std::vector<std::string>& word
   return text;
 }
 
-std::string currency_of(const std::string& text) {
-  const bool plain =
-      !text.empty() && text.size() <= 8 &&
-      std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > ' ' && c < 0x7f; });
-  if (!plain) fail("'{}' is no currency; write 1 to 8 plain characters, e.g. EUR", text);
-  return text;
-}
-
 std::string absolute_path(const std::string& text) {
   if (text.empty() || text.front() != '/') fail("'{}' must be an absolute path", text);
   return text;
@@ -112,8 +104,6 @@ const std::map<std::string, Setter>& setters() {
       {"policy.keep_jobs", [](Settings& s, const std::string& v) { s.policy.keep_jobs = parse_duration(v); }},
       {"policy.allowed_partitions",
        [](Settings& s, const std::string& v) { s.policy.allowed_partitions = names_in(v); }},
-      {"price.node_hour", [](Settings& s, const std::string& v) { s.node_hour = Rate::parse(v); }},
-      {"price.currency", [](Settings& s, const std::string& v) { s.currency = currency_of(v); }},
   };
   return kSetters;
 }
@@ -151,6 +141,7 @@ Settings read_settings(const Config& config) {
       fail("{}'{}': {}", config.file.where(entry), entry.key, error.what());
     }
   }
+  settings.money = read_money_rules(config.file);
   return settings;
 }
 

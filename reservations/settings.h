@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/config.h"
-#include "reservations/money.h"
+#include "reservations/money_settings.h"
 
 namespace stint::reservations {
 
@@ -40,8 +40,7 @@ struct Settings {
   int probes_needed = 2;  // bad answers in a row of a dead node
   int threads = 32;       // of the HTTP server
   Policy policy;
-  Rate node_hour;
-  std::string currency = "EUR";
+  MoneyRules money;
 };
 
 Settings read_settings(const Config& config);

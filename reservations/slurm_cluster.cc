@@ -249,6 +249,32 @@ bool accounting_operator(std::uint32_t uid) {
   return allowed;
 }
 
+// The user's accounts, the default one first.
+std::vector<std::string> accounting_accounts(std::uint32_t uid) {
+  const std::string name = user_of_uid(uid);
+  std::vector<std::string> accounts;
+  std::uint16_t flags = 0;
+  void* connection = slurmdb_connection_get(&flags);
+  if (connection == nullptr) return accounts;
+  slurmdb_assoc_cond_t condition{};
+  std::string writable = name;
+  condition.user_list = slurm_list_create(nullptr);
+  slurm_list_append(condition.user_list, writable.data());
+  if (List associations = slurmdb_associations_get(connection, &condition)) {
+    ListIterator each = slurm_list_iterator_create(associations);
+    while (auto* association = static_cast<slurmdb_assoc_rec_t*>(slurm_list_next(each))) {
+      const std::string account = text_of(association->acct);
+      if (account.empty() || std::find(accounts.begin(), accounts.end(), account) != accounts.end()) continue;
+      accounts.insert(association->is_def == 1 ? accounts.begin() : accounts.end(), account);
+    }
+    slurm_list_iterator_destroy(each);
+    slurm_list_destroy(associations);
+  }
+  slurm_list_destroy(condition.user_list);
+  slurmdb_connection_close(&connection);
+  return accounts;
+}
+
 class SlurmCluster : public Cluster {
  public:
   SlurmCluster() { slurm_init(nullptr); }
@@ -365,6 +391,15 @@ class SlurmCluster : public Cluster {
       ask_slurmdbd = accounting_in_slurmdbd_;
     }
     return ask_slurmdbd && accounting_operator(uid);
+  }
+
+  std::vector<std::string> accounts_of(std::uint32_t uid) override {
+    bool ask_slurmdbd = false;
+    {
+      const std::lock_guard lock(mutex_);
+      ask_slurmdbd = accounting_in_slurmdbd_;
+    }
+    return ask_slurmdbd ? accounting_accounts(uid) : std::vector<std::string>{};
   }
 
   void create_reservation(const ClusterReservation& wanted) override {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reservations/users.h"
 
+#include <grp.h>
 #include <pwd.h>
 
+#include <array>
 #include <vector>
 
 namespace stint::reservations {
@@ -31,6 +33,29 @@ std::string user_of_uid(std::uint32_t uid) {
     return std::to_string(uid);
   }
   return found->pw_name;
+}
+
+std::vector<std::string> groups_of_user(const std::string& name) {
+  std::vector<std::string> names;
+  passwd entry{};
+  passwd* found = nullptr;
+  std::vector<char> buffer(kBuffer);
+  if (::getpwnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr) {
+    return names;
+  }
+  std::array<gid_t, 256> ids{};
+  int count = static_cast<int>(ids.size());
+  if (::getgrouplist(name.c_str(), found->pw_gid, ids.data(), &count) < 0)
+    count = static_cast<int>(ids.size());  // as many as there is room for
+  for (int i = 0; i < count; ++i) {
+    group row{};
+    group* known = nullptr;
+    std::vector<char> text(kBuffer);
+    const gid_t id = ids.at(static_cast<std::size_t>(i));
+    if (::getgrgid_r(id, &row, text.data(), text.size(), &known) == 0 && known != nullptr)
+      names.emplace_back(known->gr_name);
+  }
+  return names;
 }
 
 }  // namespace stint::reservations

@@ -5,10 +5,14 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace stint::reservations {
 
 std::optional<std::uint32_t> uid_of_user(const std::string& name);
 std::string user_of_uid(std::uint32_t uid);  // the number as text when it has no name
+
+// The names of the user's Unix groups, the primary one first; none where there is no such user.
+std::vector<std::string> groups_of_user(const std::string& name);
 
 }  // namespace stint::reservations

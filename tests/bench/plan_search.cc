@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "reservations/offers.h"
+#include "reservations/tariff.h"
 
 namespace {
 
@@ -101,8 +102,10 @@ void measure(unsigned seed, int nodes) {
   for (const auto& span : load.spans) busy += span.nodes.size();
   const Planner planner = planner_of(load);
   const double load_ms = median_ms([&] { planner_of(load); });
-  const Tariff tariff = [](std::size_t count, Window window) {
-    return price_of(Rate::parse("2.5"), "EUR", static_cast<int>(count), window.end - window.start);
+  const Tariff tariff = [](std::size_t count, const std::vector<Window>& windows) {
+    PriceRules rules;
+    rules.node_hour = Rate::parse("2.5");
+    return rules.price({{}, count, windows, kNow});
   };
   OfferQuery query;
   query.nodes = static_cast<std::size_t>(nodes) / 4;

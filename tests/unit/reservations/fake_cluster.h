@@ -60,6 +60,9 @@ class FakeCluster : public Cluster {
     return all;
   }
   bool is_operator(std::uint32_t uid) override { return uid == 0 || uid == kSlurmUid; }
+  std::vector<std::string> accounts_of(std::uint32_t uid) override {
+    return accounts_.contains(uid) ? accounts_[uid] : std::vector<std::string>{};
+  }
 
   void create_reservation(const ClusterReservation& wanted) override {
     call("create");
@@ -197,6 +200,7 @@ class FakeCluster : public Cluster {
   std::map<std::string, ClusterReservation> reservations_;
   std::map<std::uint32_t, ClusterJob> jobs_;
   std::vector<ClusterNode> nodes_;
+  std::map<std::uint32_t, std::vector<std::string>> accounts_;
   std::vector<std::string> calls;
   std::function<void()> after_create;
   std::function<void()> after_update;

@@ -34,7 +34,7 @@ Plan demo(const std::string& name = "demo") {
   plan.kind.partition = "main";
   plan.nodes = 4;
   plan.spares = 1;
-  plan.price = {167, "EUR", Rate{2'500'000}};
+  plan.price = {167, "EUR", Rate{2'500'000}, {}};
   plan.switches = 2;
   plan.created = at(50);
   plan.segments.push_back({name + ".0", at(100), at(200), {"node1", "node2"}});
@@ -82,7 +82,9 @@ TEST(Ledger, OneOfAnOlderVersionIsBroughtUpAndKeepsItsPlans) {
   {
     SQLite::Database database(path, SQLite::OPEN_READWRITE);
     database.exec(
-        "DROP TABLE history; DROP TABLE changes; ALTER TABLE plans DROP COLUMN features; ALTER TABLE plans "
+        "DROP TABLE usage; DROP INDEX plans_by_account; ALTER TABLE plans DROP COLUMN breakdown; ALTER TABLE "
+        "plans DROP COLUMN refund_cents; DROP TABLE history; DROP TABLE changes; ALTER TABLE plans DROP "
+        "COLUMN features; ALTER TABLE plans "
         "DROP "
         "COLUMN gpus; ALTER TABLE plans DROP COLUMN account; ALTER TABLE plans DROP COLUMN needs_approval; "
         "PRAGMA user_version = 1");

@@ -33,6 +33,15 @@ TEST(Money, PriceIsRateTimesNodesTimesHoursToTheNearestCent) {
   EXPECT_EQ(price_of(Rate{}, "EUR", 4, hours{10}).amount(), "0.00");
 }
 
+TEST(Money, AmountsHaveTwoDecimals) {
+  EXPECT_EQ(parse_amount("20"), 2'000);
+  EXPECT_EQ(parse_amount("1.67"), 167);
+  EXPECT_EQ(parse_amount("1.670"), 167);
+  EXPECT_THROW(parse_amount("1.675"), Error);
+  EXPECT_EQ(amount_text(-5), "-0.05");
+  EXPECT_EQ(amount_text(12'345), "123.45");
+}
+
 TEST(Money, LargestPlanAtTheLargestRateIsExactOrRefused) {
   EXPECT_EQ(price_of(Rate::parse("1000000000"), "EUR", 1, hours{1}).amount(), "1000000000.00");
   EXPECT_THROW(price_of(Rate::parse("1000000000"), "EUR", 65'536, hours{24 * 3650}), Error);

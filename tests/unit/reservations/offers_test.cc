@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "reservations/tariff.h"
+
 namespace stint::reservations {
 namespace {
 
@@ -29,8 +31,9 @@ Planner planner() {
   return Planner(nodes);
 }
 
-Price flat(std::size_t nodes, Window window) {
-  return price_of(Rate::parse("2"), "EUR", static_cast<int>(nodes), window.end - window.start);
+Price flat(std::size_t nodes, const std::vector<Window>& windows) {
+  return price_of(Rate::parse("2"), "EUR", static_cast<int>(nodes),
+                  Purchase{{}, nodes, windows, {}}.duration());
 }
 
 OfferQuery query(std::size_t nodes, int duration) {
@@ -80,10 +83,10 @@ TEST(Offers, FewerSwitchesMayBeWorthAWait) {
 }
 
 TEST(Offers, CheapHoursAreFoundAndRankedFirstByPrice) {
-  const Tariff night = [](std::size_t nodes, Window window) {
-    const bool cheap = window.start >= kNow + hours{20};
+  const Tariff night = [](std::size_t nodes, const std::vector<Window>& windows) {
+    const bool cheap = windows.front().start >= kNow + hours{20};
     return price_of(Rate::parse(cheap ? "1" : "2"), "EUR", static_cast<int>(nodes),
-                    window.end - window.start);
+                    Purchase{{}, nodes, windows, {}}.duration());
   };
   auto wanted = query(2, 1);
   wanted.order = OfferOrder::kPrice;

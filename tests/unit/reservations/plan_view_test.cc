@@ -45,6 +45,43 @@ TEST_F(PlanViewTest, OffersAreATableWithTheCommandThatBooksOne) {
       "book one until 2026-11-23T00:15:00: stint plan create --name NAME --offer oabcde\n");
 }
 
+TEST_F(PlanViewTest, HowAPriceComesAboutIsSaidOnceForOffersOfTheSamePrice) {
+  const auto offer = [](const char* id, const char* breakdown) {
+    return json{{"id", id},
+                {"segments", json::array()},
+                {"price", {{"amount", "7.50"}, {"currency", "EUR"}, {"breakdown", breakdown}}},
+                {"why", "ends first"}};
+  };
+  const json answer = {
+      {"offers", {offer("oa", "2 h at 1.00"), offer("ob", "2 h night at 0.50"), offer("oc", "2 h at 1.00")}},
+      {"valid_until", kMonday}};
+  EXPECT_THAT(offers_text(answer), HasSubstr("\noa, oc: 2 h at 1.00\nob: 2 h night at 0.50\nbook one until"));
+}
+
+TEST_F(PlanViewTest, APlanSaysWhatItCostWhatCameBackAndWhatWasUsed) {
+  const json plan = {
+      {"name", "demo"},
+      {"state", "cancelled"},
+      {"owner", "alice"},
+      {"users", {"alice"}},
+      {"partition", "main"},
+      {"nodes", 1},
+      {"switches", 1},
+      {"account", "physics"},
+      {"price", {{"amount", "7.50"}, {"currency", "EUR"}, {"rate", "2.50"}, {"breakdown", "3 h at 2.50"}}},
+      {"refund", "2.00"},
+      {"usage", {{"used_hours", 1.0}, {"idle_hours", 0.5}, {"lost_hours", 0.25}}},
+      {"segments",
+       {{{"reservation", "demo.0"},
+         {"start", kMonday},
+         {"end", kMonday + 60},
+         {"nodes", {"n1"}},
+         {"lost", json::array()}}}}};
+  EXPECT_THAT(plan_text(plan), HasSubstr("price       7.50 EUR (3 h at 2.50; spares are free)\n"
+                                         "account     physics\nrefund      2.00 EUR\n"
+                                         "node-hours  1.00 used, 0.50 idle, 0.25 lost\n"));
+}
+
 TEST_F(PlanViewTest, WithoutAnOfferTheReasonAndTheRemedyAreSaid) {
   const json answer = {
       {"offers", json::array()}, {"reason", "8 nodes are free for 06:00:00"}, {"remedy", "wait"}};

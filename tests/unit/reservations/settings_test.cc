@@ -55,8 +55,8 @@ TEST(Settings, EveryKeyIsRead) {
   EXPECT_EQ(settings.policy.max_duration, std::chrono::days{2});
   EXPECT_EQ(settings.policy.max_lead, std::chrono::days{30});
   EXPECT_THAT(settings.policy.allowed_partitions, testing::ElementsAre("main", "gpu"));
-  EXPECT_EQ(settings.node_hour.format(), "2.50");
-  EXPECT_EQ(settings.currency, "CHF");
+  EXPECT_EQ(settings.money.prices.node_hour.format(), "2.50");
+  EXPECT_EQ(settings.money.prices.currency, "CHF");
 }
 
 TEST(Settings, WrongValuesAreNamedWithTheirLine) {

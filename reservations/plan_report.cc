@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/plan_report.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "reservations/local_time.h"
+#include "reservations/report.h"
+#include "reservations/service_call.h"
+
+namespace stint::reservations {
+namespace {
+
+using nlohmann::json;
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+
+struct Options {
+  std::string config;
+  std::string format = "table";
+  std::string month;
+  std::string from;
+  std::string to;
+  std::string account;
+};
+
+std::int64_t count(sys_seconds time) {
+  return time.time_since_epoch().count();
+}
+
+// "2026-11": its first second.
+sys_seconds month_start(const std::string& text) {
+  try {
+    if (text.size() != 7 || text[4] != '-') fail("no month");
+    const auto year = parse_integer(text.substr(0, 4), 1970, 9999);
+    return local_midnight(static_cast<int>(year), static_cast<int>(parse_integer(text.substr(5), 1, 12)), 1);
+  } catch (const Error&) {
+    fail("report: --month: '{}' is no month; write 2026-11", text);
+  }
+}
+
+std::int64_t day(const char* option, const std::string& text) {
+  const auto now = std::chrono::floor<seconds>(std::chrono::system_clock::now());
+  try {
+    return count(parse_time(text, now));
+  } catch (const Error& error) {
+    fail("report: --{}: {}", option, error.what());
+  }
+}
+
+json request_of(const Options& options) {
+  json body = json::object();
+  if (!options.account.empty()) body["account"] = options.account;
+  if (!options.month.empty()) {
+    const auto start = month_start(options.month);
+    body["from"] = count(start);
+    body["to"] = count(next_month(start));
+  }
+  if (!options.from.empty()) body["from"] = day("from", options.from);
+  if (!options.to.empty()) body["to"] = day("to", options.to);
+  return body;
+}
+
+void report(const Options& options) {
+  const json answer = call_service(options.config, "POST", "/v1/report", request_of(options));
+  if (options.format == "json") {
+    std::cout << answer.dump(2) << "\n";
+  } else {
+    std::cout << (options.format == "csv" ? report_csv(answer) : report_text(answer));
+  }
+}
+
+}  // namespace
+
+void add_report_command(CLI::App& plan_group) {
+  const auto options = std::make_shared<Options>();
+  auto* command = plan_group.add_subcommand(
+      "report", "What accounts booked, used, left idle, lost and paid, by month (default: this month)");
+  command->add_option("--config", options->config, "stint.conf to read");
+  command->add_option("--format", options->format, "table, csv or json")
+      ->check(CLI::IsMember({"table", "csv", "json"}))
+      ->capture_default_str();
+  auto* month = command->add_option("--month", options->month, "2026-11");
+  command->add_option("--from", options->from, "first day: 2026-11-01, monday, …")->excludes(month);
+  command->add_option("--to", options->to, "the day after the last one (default: the month's end)")
+      ->excludes(month);
+  command->add_option("--account", options->account,
+                      "of this account alone (default: yours; an operator's: all)");
+  command->callback([options] { report(*options); });
+}
+
+}  // namespace stint::reservations

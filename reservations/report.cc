@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reservations/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <tuple>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "reservations/json_fields.h"
+#include "reservations/local_time.h"
+
+namespace stint::reservations {
+namespace {
+
+using nlohmann::json;
+using std::chrono::seconds;
+using std::chrono::sys_seconds;
+
+constexpr std::int64_t kLatest = 1LL << 40;
+constexpr seconds kLongest = std::chrono::days{3'660};
+constexpr std::array<const char*, 10> kColumns{"account",    "month",      "plans",      "booked_hours",
+                                               "used_hours", "idle_hours", "lost_hours", "price",
+                                               "refund",     "currency"};
+
+class Reporter {
+ public:
+  explicit Reporter(Window window) : window_(window) {}
+
+  void add(const Plan& plan, const std::vector<UsageRow>& usage) {
+    const bool ended_early =
+        plan.phase == Phase::kCancelled || plan.phase == Phase::kCancelling || plan.phase == Phase::kFailed;
+    for (const auto& row : usage) {
+      if (row.day < window_.start || row.day >= window_.end) continue;
+      auto& line = line_of(plan, row.day);
+      line.spent += row.spent;
+      if (ended_early) line.booked += row.spent.sum();
+    }
+    if (!ended_early) {
+      for (const auto& segment : plan.segments) add_booked(plan, segment);
+    }
+    if (plan.segments.empty()) return;
+    const auto start = plan.segments.front().start;
+    if (start < window_.start || start >= window_.end) return;
+    auto& line = line_of(plan, start);
+    ++line.plans;
+    line.price_cents += plan.price.cents;
+    line.refund_cents += plan.refund_cents;
+  }
+
+  std::vector<ReportLine> lines() const {
+    std::vector<ReportLine> lines;
+    for (const auto& [key, line] : lines_) lines.push_back(line);
+    return lines;
+  }
+
+ private:
+  ReportLine& line_of(const Plan& plan, sys_seconds time) {
+    const auto month = month_text(time);
+    auto& line = lines_[{plan.account, month, plan.price.currency}];
+    line.account = plan.account;
+    line.month = month;
+    line.currency = plan.price.currency;
+    return line;
+  }
+
+  void add_booked(const Plan& plan, const Segment& segment) {
+    const auto end = std::min(segment.end, window_.end);
+    for (auto from = std::max(segment.start, window_.start); from < end;) {
+      const auto to = std::min(end, next_month(from));
+      line_of(plan, from).booked += plan.nodes * (to - from).count();
+      from = to;
+    }
+  }
+
+  Window window_;
+  std::map<std::tuple<std::string, std::string, std::string>, ReportLine> lines_;
+};
+
+double hours(std::int64_t node_seconds) {
+  return static_cast<double>(node_seconds) / 3600;
+}
+
+std::string cell(const json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_number_float()) return fmt::format("{:.2f}", value.get<double>());
+  return value.dump();
+}
+
+}  // namespace
+
+ReportRequest ReportRequest::parse(const json& body, sys_seconds now) {
+  JsonFields fields("report", body);
+  ReportRequest request;
+  request.account = fields.text("account").value_or("");
+  const auto from = fields.integer("from", 0, kLatest);
+  const auto to = fields.integer("to", 0, kLatest);
+  fields.refuse_others();
+  request.window.start = from ? start_of_day(sys_seconds{seconds{*from}}) : start_of_month(now);
+  request.window.end = to ? sys_seconds{seconds{*to}} : next_month(from ? request.window.start : now);
+  if (start_of_day(request.window.end) != request.window.end)
+    request.window.end = next_day(request.window.end);
+  if (request.window.end <= request.window.start) fail("report: its end must lie after its begin");
+  if (request.window.end - request.window.start > kLongest) fail("report: spans more than ten years");
+  return request;
+}
+
+Report make_report(const Ledger& ledger, Window window,
+                   const std::function<bool(const std::string& account)>& visible) {
+  Reporter reporter(window);
+  for (const auto& plan : ledger.plans_between(window)) {
+    if (plan.phase != Phase::kBooking && plan.phase != Phase::kPending && visible(plan.account))
+      reporter.add(plan, ledger.usage(plan.id));
+  }
+  return {window, reporter.lines()};
+}
+
+json to_json(const NodeSeconds& spent) {
+  return {{"used_hours", hours(spent.used)},
+          {"idle_hours", hours(spent.idle)},
+          {"lost_hours", hours(spent.lost)}};
+}
+
+json to_json(const Report& report) {
+  json lines = json::array();
+  for (const auto& line : report.lines) {
+    json row = to_json(line.spent);
+    row.update({{"account", line.account},
+                {"month", line.month},
+                {"plans", line.plans},
+                {"booked_hours", hours(line.booked)},
+                {"price", amount_text(line.price_cents)},
+                {"refund", amount_text(line.refund_cents)},
+                {"currency", line.currency}});
+    lines.push_back(std::move(row));
+  }
+  return {{"from", report.window.start.time_since_epoch().count()},
+          {"to", report.window.end.time_since_epoch().count()},
+          {"lines", lines}};
+}
+
+std::string report_text(const json& report) {
+  const auto time = [&](const char* field) {
+    return format_time(sys_seconds{seconds{report.at(field).get<std::int64_t>()}});
+  };
+  std::string text = fmt::format("node-hours and money from {} to {}\n", time("from"), time("to"));
+  if (report.at("lines").empty()) return text + "no plans\n";
+  text += fmt::format("{:<20} {:<8} {:>5} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}\n", "ACCOUNT", "MONTH",
+                      "PLANS", "BOOKED", "USED", "IDLE", "LOST", "PRICE", "REFUND");
+  for (const auto& line : report.at("lines")) {
+    text += fmt::format("{:<20} {:<8} {:>5} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12} {}\n",
+                        cell(line.at("account")), cell(line.at("month")), cell(line.at("plans")),
+                        cell(line.at("booked_hours")), cell(line.at("used_hours")),
+                        cell(line.at("idle_hours")), cell(line.at("lost_hours")), cell(line.at("price")),
+                        cell(line.at("refund")), cell(line.at("currency")));
+  }
+  return text;
+}
+
+std::string report_csv(const json& report) {
+  std::string text = fmt::format("{}\n", fmt::join(kColumns, ","));
+  for (const auto& line : report.at("lines")) {
+    std::vector<std::string> cells;
+    for (const char* column : kColumns) cells.push_back(cell(line.at(column)));
+    text += fmt::format("{}\n", fmt::join(cells, ","));
+  }
+  return text;
+}
+
+}  // namespace stint::reservations
