@@ -24,8 +24,8 @@ struct Rate {
 struct Price {
   std::int64_t cents = 0;  // hundredths of the currency unit
   std::string currency;
-  Rate rate;              // on average
-  std::string breakdown;  // "2 h at 0.50, 1 h night at 0.30 a node and hour, -10 % long"; may be empty
+  Rate rate;                // on average
+  std::string breakdown{};  // "2 h at 0.50, 1 h night at 0.30 a node and hour, -10 % long"; may be empty
 
   std::string amount() const;  // "1.67"
 };
