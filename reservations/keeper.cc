@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "reservations/refund.h"
 #include "reservations/refusal.h"
 
 namespace stint::reservations {
