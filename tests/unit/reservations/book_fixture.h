@@ -23,7 +23,7 @@ class BookTest : public testing::Test {
  protected:
   BookTest() : cluster_(8, scratch_.path()), ledger_(scratch_.file("ledger.db")) {
     cluster_.now = 1'000'000;
-    settings_.node_hour = Rate::parse("2.50");
+    settings_.money.prices.node_hour = Rate::parse("2.50");
     restart_stintd();
   }
 
