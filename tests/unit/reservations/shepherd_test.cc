@@ -34,7 +34,7 @@ class ShepherdTest : public testing::Test {
     plan_.owner_uid = kUser;
     plan_.users = {"alice"};
     plan_.uids = {kUser};
-    plan_.partition = "main";
+    plan_.kind.partition = "main";
     plan_.nodes = 2;
     cluster_.now = 1'010;
     book({{"sft.0", at(1'000), at(1'600), nodes_}, {"sft.1", at(3'000), at(3'600), nodes_}});
@@ -44,7 +44,8 @@ class ShepherdTest : public testing::Test {
   void book(std::vector<Segment> segments) {
     plan_.segments = std::move(segments);
     plan_.id = ledger_.add_plan(plan_);
-    ledger_.set_phase(plan_.id, Phase::kBooked);
+    plan_.phase = Phase::kBooked;
+    ledger_.set_phase(plan_);
     for (const auto& s : plan_.segments)
       cluster_.reservations_[s.reservation] = {s.reservation, s.start, s.end, s.nodes, {"alice"}, "main"};
   }
@@ -208,7 +209,7 @@ TEST_F(ShepherdTest, ASegmentThatGrowsTakesItsRunningJobAlong) {
   tend_at(1'010);
   auto longer = plan_.segments[0];
   longer.end = at(1'900);
-  ledger_.set_segment(plan_.id, 0, longer);
+  ledger_.set_segment(plan_.id, 0, longer, {cluster_.now, "root", "reservation changed", ""});
   tend_at(1'012);
   EXPECT_EQ(job().end, at(1'900));
 }
@@ -355,7 +356,7 @@ TEST_F(ShepherdTest, AJobWhosePlanGetsMoreTimeGoesOn) {
   job().held_without_plan = true;
   auto longer = plan_.segments[1];
   longer.end = at(9'000);
-  ledger_.set_segment(plan_.id, 1, longer);
+  ledger_.set_segment(plan_.id, 1, longer, {cluster_.now, "root", "reservation changed", ""});
   tend_at(3'700);
   EXPECT_FALSE(job().held_without_plan);
   EXPECT_FALSE(job().held);
