@@ -40,10 +40,10 @@ book_plans() {
   local now=$EPOCHSECONDS
   shift_segment gaps.0 0 $((now + 75))
   shift_segment gaps.1 $((now + 90)) $((now + 165))
-  shift_segment gaps.2 $((now + 180)) $((now + 420))
+  shift_segment gaps.2 $((now + 180)) $((now + 1200))
   shift_segment roll.0 0 $((now + 70))
   shift_segment roll.1 $((now + 70)) $((now + 300))
-  wait_until 10 plan_ends gaps 2 $((now + 420))
+  wait_until 10 plan_ends gaps 2 $((now + 1200))
   wait_until 10 plan_ends roll 0 $((now + 70))
   stint plan create --name short --nodes 1 --spares 0 --duration 80s
   stint plan create --name later --nodes 1 --spares 0 --start now+40s --duration 5m
@@ -86,12 +86,15 @@ S
 pace_runs() {
   exec >/dev/null 2>&1 3>&-
   local -A allowed
-  local name log steps signal
+  local name log steps signal now last=${EPOCHREALTIME/./} ahead
   while sleep 0.1; do
+    now=${EPOCHREALTIME/./}
+    ahead=$(((now - last) / 5000))  # hundredths of a step
+    last=$now
     for name in gaps short; do
       log=$STINT_LAB/work/$(<"$STINT_LAB/work/job.$name")/log.jsonl
       steps=$(grep -c '"event":"step"' "$log") || steps=0
-      allowed[$name]=$((${allowed[$name]:-0} + 20))  # hundredths
+      allowed[$name]=$((${allowed[$name]:-0} + ahead))
       ((allowed[$name] < 100 * (steps + 4))) || allowed[$name]=$((100 * (steps + 4)))
       signal=CONT
       ((100 * steps <= allowed[$name])) || signal=STOP
@@ -144,7 +147,8 @@ comment_says_over() { scontrol show job "$job" | grep "AdminComment=stint plan=s
   use_run short
   step=$(log_events step | jq .step | tail -n1)
   cd "$STINT_LAB/work"
-  job=$(submit --training-plan=later --recipe="$(<recipe.short),run.directory=$run" --wrap stint-train)
+  recipe=$(sed "s|run.directory=[^,]*|run.directory=$run|" recipe.short)
+  job=$(submit --training-plan=later --recipe="$recipe" --wrap stint-train)
   wait_until 40 grep -q "\"job\":\"$job\"" "$run/log.jsonl"
   (($(log_events start | jq .resume_step | tail -n1) == step))
   scancel "$job"
