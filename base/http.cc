@@ -25,8 +25,15 @@ struct Free {
 };
 using MungeContext = std::unique_ptr<std::remove_pointer_t<munge_ctx_t>, FreeMungeContext>;
 
+// Munge says whose credential it refuses only where that is certain.
+std::string with_owner(munge_err_t error, uid_t uid, const char* what) {
+  const bool known =
+      error == EMUNGE_CRED_EXPIRED || error == EMUNGE_CRED_REWOUND || error == EMUNGE_CRED_REPLAYED;
+  return known ? fmt::format("{} of uid {}", what, uid) : std::string(what);
+}
+
 // "munge: <what>: <its reason>; …" — every failure of libmunge passes here.
-[[noreturn]] void fail_munge(munge_ctx_t context, munge_err_t error, const char* what) {
+[[noreturn]] void fail_munge(munge_ctx_t context, munge_err_t error, const std::string& what) {
   const char* detail = context ? munge_ctx_strerror(context) : nullptr;
   const std::string reason = detail ? detail : munge_strerror(error);
   const bool no_daemon = error == EMUNGE_SOCKET || error == EMUNGE_TIMEOUT;
@@ -102,7 +109,7 @@ Munge::Opened Munge::decode(const std::string& credential) const {
   gid_t gid = 0;
   const munge_err_t error = munge_decode(credential.c_str(), context.get(), &payload, &length, &uid, &gid);
   const std::unique_ptr<void, Free> owner(payload);
-  if (error != EMUNGE_SUCCESS) fail_munge(context.get(), error, "credential refused");
+  if (error != EMUNGE_SUCCESS) fail_munge(context.get(), error, with_owner(error, uid, "credential refused"));
   Opened opened;
   if (payload) opened.payload.assign(static_cast<const char*>(payload), static_cast<std::size_t>(length));
   opened.uid = uid;

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reservations/api.h"
 
-#include <algorithm>
-
 #include "base/log.h"
 #include "base/text.h"
 #include "reservations/json_fields.h"
-#include "reservations/plan_view.h"
 #include "reservations/refusal.h"
 #include "reservations/report.h"
 
@@ -64,46 +61,16 @@ std::uint32_t job_in_path(std::string_view id) {
   }
 }
 
-std::string escaped(std::string_view text) {
-  std::string html;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        html += "&amp;";
-        break;
-      case '<':
-        html += "&lt;";
-        break;
-      case '>':
-        html += "&gt;";
-        break;
-      case '"':
-        html += "&quot;";
-        break;
-      case '\'':
-        html += "&#39;";
-        break;
-      default:
-        html += c;
-    }
-  }
-  return html;
-}
-
-std::string row(const std::vector<std::string>& cells, const char* tag) {
-  std::string html = "<tr>";
-  for (const auto& cell : cells) html += fmt::format("<{0}>{1}</{0}>", tag, escaped(cell));
-  return html + "</tr>\n";
-}
-
-std::string time_text(const nlohmann::json& value) {
-  return format_time(sys_seconds{seconds{value.get<std::int64_t>()}});
-}
-
 }  // namespace
 
-Api::Api(Book& book, Failures& failures, Shepherd& shepherd, Ledger& ledger, std::function<double()> now)
-    : book_(book), failures_(failures), shepherd_(shepherd), ledger_(ledger), now_(std::move(now)) {}
+Api::Api(Book& book, Failures& failures, Shepherd& shepherd, Ledger& ledger, const Privacy& privacy,
+         std::function<double()> now)
+    : book_(book),
+      failures_(failures),
+      shepherd_(shepherd),
+      ledger_(ledger),
+      privacy_(privacy),
+      now_(std::move(now)) {}
 
 ApiReply Api::handle(std::string_view method, std::string_view path, std::string_view body,
                      std::uint32_t uid) {
@@ -131,7 +98,7 @@ ApiReply Api::route(std::string_view method, std::string_view path, std::string_
   constexpr std::string_view kWindow = "/window";
   if (path == "/v1/health" && method == "GET") return {200, {{"ok", true}, {"version", STINT_VERSION}}};
   if (path == kPlans && method == "POST") return create_plan(body, uid);
-  if (path == kPlans && method == "GET") return list_plans();
+  if (path == kPlans && method == "GET") return list_plans(uid);
   if (path == "/v1/offers" && method == "POST") return search_offers(body, uid);
   if (path == "/v1/report" && method == "POST") return report(body, uid);
   if (path == "/v1/availability" && method == "POST") return show_availability(body);
@@ -143,7 +110,7 @@ ApiReply Api::route(std::string_view method, std::string_view path, std::string_
   }
   if (path.starts_with(kJobs) && path.ends_with(kEvents) && path.size() > kJobs.size() + kEvents.size() &&
       method == "GET") {
-    return job_events(path.substr(kJobs.size(), path.size() - kJobs.size() - kEvents.size()));
+    return job_events(path.substr(kJobs.size(), path.size() - kJobs.size() - kEvents.size()), uid);
   }
   if (path.starts_with(kJobs) && path.ends_with(kWindow) && path.size() > kJobs.size() + kWindow.size() &&
       method == "GET") {
@@ -156,6 +123,7 @@ ApiReply Api::route(std::string_view method, std::string_view path, std::string_
 ApiReply Api::handle_plan(std::string_view method, const std::string& name, std::string_view part,
                           std::string_view body, std::uint32_t uid) {
   if (!valid_name(name)) refuse(404, "plan: there is no plan of that name; see 'stint plan list'");
+  refuse_hidden(name, uid);
   const auto parsed = [&](auto parse) { return checked([&] { return parse(name, parse_object(body)); }); };
   if (part.empty() && method == "GET") return {200, show(book_.show(name))};
   if (part.empty() && method == "DELETE") return cancel_plan(name, body, uid);
@@ -209,6 +177,7 @@ ApiReply Api::report(std::string_view body, std::uint32_t uid) const {
 
 ApiReply Api::create_plan(std::string_view body, std::uint32_t uid) {
   const auto request = checked([&] { return PlanRequest::parse(parse_object(body)); });
+  refuse_hidden_taken(request.name, uid);
   auto plan = show(book_.create(request, uid));
   if (request.quote) plan["state"] = "quote";
   return {200, plan};
@@ -234,9 +203,23 @@ ApiReply Api::show_availability(std::string_view body) {
   return {200, to_json(book_.offers().availability(kind, weeks))};
 }
 
-ApiReply Api::list_plans() const {
+void Api::refuse_hidden(const std::string& name, std::uint32_t uid) const {
+  const auto plan = ledger_.find_plan(name);
+  if (plan && !privacy_.may_see(*plan, uid))
+    refuse(404, "plan {}: there is no such plan; see 'stint plan list'", name);
+}
+
+// A name can be held by one plan only: that it is taken is all there is to say.
+void Api::refuse_hidden_taken(const std::string& name, std::uint32_t uid) const {
+  const auto plan = ledger_.find_plan(name);
+  const sys_seconds now{seconds{static_cast<std::int64_t>(now_())}};
+  if (plan && plan->live_at(now) && !privacy_.may_see(*plan, uid))
+    refuse(409, "plan {}: the name is taken; take another", name);
+}
+
+ApiReply Api::list_plans(std::uint32_t uid) const {
   nlohmann::json plans = nlohmann::json::array();
-  for (const auto& plan : book_.list()) plans.push_back(show(plan));
+  for (const auto& plan : privacy_.seen_by(book_.list(), uid)) plans.push_back(show(plan));
   return {200, plans};
 }
 
@@ -269,8 +252,9 @@ ApiReply Api::report_failure(std::string_view body, std::uint32_t uid) {
   return {200, {{"verdict", verdict.verdict}, {"action", verdict.action}}};
 }
 
-ApiReply Api::job_events(std::string_view id) const {
+ApiReply Api::job_events(std::string_view id, std::uint32_t uid) const {
   const std::uint32_t job = job_in_path(id);
+  if (!privacy_.may_see_job(job, uid)) refuse(404, "job {}: there is no such job, or it is not yours", job);
   nlohmann::json events = nlohmann::json::array();
   for (const auto& event : ledger_.events(job)) {
     events.push_back(
@@ -281,23 +265,6 @@ ApiReply Api::job_events(std::string_view id) const {
 
 ApiReply Api::job_window(std::string_view id, std::uint32_t uid) {
   return {200, to_json(shepherd_.window(job_in_path(id), uid))};
-}
-
-std::string Api::page() const {
-  std::string html =
-      "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>stint: plans</title>\n"
-      "<style>body{font-family:sans-serif}td,th{padding:.2em 1em;text-align:left}</style></head>\n"
-      "<body><h1>Plans</h1>\n<table>\n";
-  html += row({"name", "state", "owner", "partition", "nodes", "from", "until", "price"}, "th");
-  for (const auto& plan : book_.list()) {
-    const auto json = show(plan);
-    const auto& segments = json.at("segments");
-    html += row({plan.name, json.at("state"), plan.owner, plan.kind.partition, capacity_text(json),
-                 time_text(segments.front().at("start")), time_text(segments.back().at("end")),
-                 plan.price.amount() + " " + plan.price.currency},
-                "td");
-  }
-  return html + "</table></body></html>\n";
 }
 
 }  // namespace stint::reservations

@@ -28,6 +28,9 @@
 //   null,
 //                                    rolls_over}: of a running job, for its owner
 //   GET    /v1/health            -> {ok, version}
+//
+// Where Slurm's PrivateData hides reservations, other people's plans and the events of their jobs are not
+// there for callers who are neither operators nor users of the plan.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +42,7 @@
 #include "reservations/book.h"
 #include "reservations/failures.h"
 #include "reservations/ledger.h"
+#include "reservations/privacy.h"
 #include "reservations/shepherd.h"
 
 namespace stint::reservations {
@@ -50,11 +54,10 @@ struct ApiReply {
 
 class Api {
  public:
-  Api(Book& book, Failures& failures, Shepherd& shepherd, Ledger& ledger, std::function<double()> now);
+  Api(Book& book, Failures& failures, Shepherd& shepherd, Ledger& ledger, const Privacy& privacy,
+      std::function<double()> now);
 
   ApiReply handle(std::string_view method, std::string_view path, std::string_view body, std::uint32_t uid);
-  // The web page: the plans as a table, every text escaped.
-  std::string page() const;
 
  private:
   ApiReply route(std::string_view method, std::string_view path, std::string_view body, std::uint32_t uid);
@@ -62,21 +65,25 @@ class Api {
   ApiReply search_offers(std::string_view body, std::uint32_t uid);
   ApiReply show_availability(std::string_view body);
   ApiReply report(std::string_view body, std::uint32_t uid) const;
-  ApiReply list_plans() const;
+  ApiReply list_plans(std::uint32_t uid) const;
   ApiReply handle_plan(std::string_view method, const std::string& name, std::string_view part,
                        std::string_view body, std::uint32_t uid);
   ApiReply plan_history(const std::string& name) const;
   ApiReply extend_plan(const std::string& name, std::string_view body, std::uint32_t uid);
   ApiReply cancel_plan(const std::string& name, std::string_view body, std::uint32_t uid);
   ApiReply report_failure(std::string_view body, std::uint32_t uid);
-  ApiReply job_events(std::string_view id) const;
+  ApiReply job_events(std::string_view id, std::uint32_t uid) const;
   ApiReply job_window(std::string_view id, std::uint32_t uid);
+  // What a caller may not see is answered like what is not there.
+  void refuse_hidden(const std::string& name, std::uint32_t uid) const;
+  void refuse_hidden_taken(const std::string& name, std::uint32_t uid) const;
   nlohmann::json show(const Plan& plan) const;
 
   Book& book_;
   Failures& failures_;
   Shepherd& shepherd_;
   Ledger& ledger_;
+  const Privacy& privacy_;
   std::function<double()> now_;
 };
 

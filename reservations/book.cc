@@ -2,7 +2,9 @@
 #include "reservations/book.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 #include <algorithm>
+#include <cerrno>
 
 #include "base/contract.h"
 #include "base/ini.h"
@@ -61,6 +63,13 @@ std::string obstacle(const Offer& offer, const Planner& planner) {
   if (taken.empty()) return {};
   return fmt::format("{} {} no longer free", format_host_list({taken.begin(), taken.end()}),
                      taken.size() == 1 ? "is" : "are");
+}
+
+// The plugin in slurmctld reads it as SlurmUser. Where plans are private, so is the table.
+void write_table(const ClusterFacts& facts, const std::string& path, const std::string& text) {
+  write_file_atomically(path, text, facts.private_reservations ? 0600 : 0644);
+  if (::geteuid() == 0 && ::chown(path.c_str(), facts.slurm_uid, static_cast<gid_t>(-1)) != 0)
+    fail("plan table {}: cannot be given to SlurmUser: {}", path, errno_text(errno));
 }
 
 }  // namespace
@@ -280,9 +289,7 @@ Plan Book::approve(const std::string& name, std::uint32_t uid) {
 
 void Book::reconcile() {
   const std::lock_guard lock(change_);
-  if (table_path_.empty()) {
-    table_path_ = cluster_.facts().state_save_location + "/" + contract::kPlanTableFile;
-  }
+  learn_facts();
   const auto nodes = cluster_.nodes();
   std::vector<std::string> lost;
   for (const auto& node : nodes) {
@@ -298,25 +305,28 @@ void Book::reconcile() {
   publish();
 }
 
+void Book::learn_facts() {
+  auto facts = cluster_.facts();
+  if (facts_ && facts_->private_reservations != facts.private_reservations) published_.clear();
+  facts_ = std::move(facts);
+  table_path_ = facts_->state_save_location + "/" + contract::kPlanTableFile;
+}
+
 // The newest plan of each name; a plan that is only being booked is not in the table.
 void Book::publish() {
   PlanTable table;
   std::map<std::string, Plan> newest;
-  std::map<std::string, int> by_state;
   for (auto& plan : ledger_.plans_since(now() - kRemembered)) {
-    ++by_state[std::string(to_string(plan.state_at(now())))];
     if (plan.phase != Phase::kBooking) newest[plan.name] = std::move(plan);
   }
-  metrics_.set_plans(by_state);
   for (const auto& [name, plan] : newest) table.plans.push_back(to_table_row(plan, now()));
   table.written = kNoStamp;
   const std::string rows = table.format();
-  if (table_path_.empty())
-    table_path_ = cluster_.facts().state_save_location + "/" + contract::kPlanTableFile;
+  if (!facts_) learn_facts();
   if (rows == published_ && holds(table_path_, table_text_)) return;
   table.written = now();
   table_text_ = table.format();
-  write_file_atomically(table_path_, table_text_);
+  write_table(*facts_, table_path_, table_text_);
   published_ = rows;
 }
 

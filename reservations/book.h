@@ -97,6 +97,7 @@ class Book {
               const std::string& detail);
   ProposalAnswer extension_of(const Plan& plan, const ExtendRequest& request) const;
   void check_extension(const Plan& plan, std::uint32_t uid) const;
+  void learn_facts();
   void publish();
 
   Cluster& cluster_;
@@ -113,6 +114,7 @@ class Book {
   Shelf<Proposal> proposals_{"stint plan extend"};
 
   std::mutex change_;  // one change at a time
+  std::optional<ClusterFacts> facts_;
   std::string table_path_;
   std::string published_;   // the table's rows as last written
   std::string table_text_;  // the same with its time

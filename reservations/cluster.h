@@ -104,6 +104,8 @@ struct ClusterFacts {
   std::string state_save_location;
   std::uint32_t slurm_uid = 0;
   std::string slurm_user;
+  bool private_reservations = false;  // PrivateData: people see only their own
+  bool private_jobs = false;
 };
 
 class Cluster {

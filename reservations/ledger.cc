@@ -315,6 +315,10 @@ std::string_view to_string(Recovery::Step step) {
   return "?";
 }
 
+int ledger_schema_version() {
+  return kSchemaVersion;
+}
+
 template <typename Work>
 auto Ledger::guarded(Work work) const {
   const std::lock_guard lock(mutex_);

@@ -79,6 +79,9 @@ struct Recovery {
 
 std::string_view to_string(Recovery::Step step);
 
+// What this stintd writes; an older ledger is brought up when it is opened.
+int ledger_schema_version();
+
 class Ledger {
  public:
   // Opens or makes the file. Throws Error that names it: not writable, not a ledger, made by a newer version.

@@ -22,6 +22,15 @@ prometheus::Histogram& histogram(prometheus::Registry& registry, const std::stri
 Metrics::Metrics()
     : registry_(std::make_shared<prometheus::Registry>()),
       plans_(prometheus::BuildGauge().Name("stint_plans").Help("Plans by state").Register(*registry_)),
+      nodes_(prometheus::BuildGauge()
+                 .Name("stint_nodes")
+                 .Help("Nodes of the cluster, and of it those that open segments of plans hold, that jobs of "
+                       "plans use, and that plans hold but Slurm does not use")
+                 .Register(*registry_)),
+      next_start_(prometheus::BuildGauge()
+                      .Name("stint_next_segment_start_timestamp_seconds")
+                      .Help("When the next segment of a plan starts; absent when none is to come")
+                      .Register(*registry_)),
       requests_(prometheus::BuildCounter()
                     .Name("stint_http_requests_total")
                     .Help("HTTP requests by status")
@@ -36,10 +45,23 @@ Metrics::Metrics()
       request_seconds_(histogram(*registry_, "stint_http_request_seconds", "Seconds an HTTP request took",
                                  {0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10})) {}
 
-void Metrics::set_plans(const std::map<std::string, int>& plans_by_state) {
+void Metrics::set_plans(const Tally& tally) {
   for (const char* state : {"booking", "scheduled", "active", "expired", "failed", "cancelled"}) {
-    const auto found = plans_by_state.find(state);
-    plans_.Add({{"state", state}}).Set(found == plans_by_state.end() ? 0 : found->second);
+    const auto found = tally.plans.find(state);
+    plans_.Add({{"state", state}}).Set(found == tally.plans.end() ? 0 : found->second);
+  }
+  const auto set_nodes = [&](const char* kind, std::size_t count) {
+    nodes_.Add({{"kind", kind}}).Set(static_cast<double>(count));
+  };
+  set_nodes("cluster", tally.cluster);
+  set_nodes("booked", tally.booked);
+  set_nodes("used", tally.used);
+  set_nodes("lost", tally.lost);
+  auto& next_start = next_start_.Add({});
+  if (tally.next_start) {
+    next_start.Set(static_cast<double>(tally.next_start->time_since_epoch().count()));
+  } else {
+    next_start_.Remove(&next_start);
   }
 }
 

@@ -8,9 +8,10 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
-#include <map>
 #include <memory>
 #include <string>
+
+#include "reservations/tally.h"
 
 namespace stint::reservations {
 
@@ -18,7 +19,7 @@ class Metrics {
  public:
   Metrics();
 
-  void set_plans(const std::map<std::string, int>& plans_by_state);
+  void set_plans(const Tally& tally);
   void count_failure();                // a node was found dead
   void count_swap();                   // a plan got another node
   void count_requeue(double seconds);  // from the failure's notice to the job running again
@@ -30,6 +31,8 @@ class Metrics {
  private:
   std::shared_ptr<prometheus::Registry> registry_;
   prometheus::Family<prometheus::Gauge>& plans_;
+  prometheus::Family<prometheus::Gauge>& nodes_;
+  prometheus::Family<prometheus::Gauge>& next_start_;
   prometheus::Family<prometheus::Counter>& requests_;
   prometheus::Counter& failures_;
   prometheus::Counter& swaps_;

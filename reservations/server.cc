@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <functional>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -35,10 +36,16 @@ std::string refusal_text(int status) {
   switch (status) {
     case 404:
       return "stintd knows no such method and path";
+    case 411:
+      return "the request's body must have a Content-Length";
     case 413:
       return fmt::format("the request's body is larger than {} bytes", kMaxBody);
     case 414:
       return "the request's path is too long";
+    case 415:
+      return "the request's body must not be compressed";
+    case 416:
+      return "stintd answers whole documents only, no ranges";
     default:
       return fmt::format("stintd refuses the request (status {})", status);
   }
@@ -63,25 +70,89 @@ class DeadlineServer : public httplib::Server {
   }
 };
 
+// Of a request that stintd refuses to read at all; 0: it may pass. Encoded bodies are refused because what
+// they grow to is not bounded, ranges because they can ask for the same page a thousand times.
+int unreadable(const httplib::Request& request) {
+  if (request.has_header("Transfer-Encoding")) return 411;
+  if (request.has_header("Content-Encoding")) return 415;
+  return request.has_header("Range") ? 416 : 0;
+}
+
+// What a stranger wrote, safe to stand in a log: one line, plain characters, bounded.
+std::string for_log(std::string_view text) {
+  constexpr std::size_t kLongest = 120;
+  std::string plain(text.substr(0, kLongest));
+  for (char& c : plain) {
+    if (c <= ' ' || c >= 0x7f) c = '?';
+  }
+  return plain;
+}
+
+// Somebody tries what is not theirs, or what no client of ours sends.
+bool suspicious(int status) {
+  return status == 401 || status == 403 || status == 411 || status == 413 || status == 415 || status == 416;
+}
+
+void log_refusal(const httplib::Request& request, int status, const std::string& caller,
+                 const std::string& why) {
+  spdlog::log(suspicious(status) ? spdlog::level::warn : spdlog::level::info,
+              "refused with {}: {} {} of {} at {}: {}", status, for_log(request.method),
+              for_log(path_of(request)), caller, request.remote_addr, why);
+}
+
+std::string error_of(const nlohmann::json& body) {
+  const auto found = body.find("error");
+  return found != body.end() && found->is_string() ? found->get<std::string>() : std::string{};
+}
+
+constexpr char kUnknownCaller[] = "an unknown user";
+
+std::string uid_text(std::uint32_t uid) {
+  return uid == kNobody ? kUnknownCaller : fmt::format("uid {}", uid);
+}
+
+// The pages are whole in themselves and nobody may frame them or add to them.
+void set_page_headers(httplib::Response& response) {
+  response.set_header("Content-Security-Policy",
+                      "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+                      "form-action 'none'; frame-ancestors 'none'");
+  response.set_header("X-Content-Type-Options", "nosniff");
+  response.set_header("Referrer-Policy", "no-referrer");
+  response.set_header("Cache-Control", "no-store");
+}
+
 }  // namespace
 
 struct Server::Impl {
   Api& api;
+  const Pages& pages;
   Metrics& metrics;
   Munge munge;
   DeadlineServer http;
 
-  void answer(const httplib::Request& request, httplib::Response& response) {
+  // Whatever is answered is counted with its status and its time.
+  template <typename Work>
+  void counted(httplib::Response& response, Work work) {
     const auto began = std::chrono::steady_clock::now();
-    ApiReply reply = authorised(request);
-    response.status = reply.status;
-    response.set_content(reply.body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), kJson);
-    sign(request, response);
-    metrics.count_request(reply.status,
+    work();
+    metrics.count_request(response.status,
                           std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
   }
 
-  ApiReply authorised(const httplib::Request& request) {
+  void answer(const httplib::Request& request, httplib::Response& response) {
+    counted(response, [&] {
+      std::uint32_t uid = kNobody;
+      const ApiReply reply = authorised(request, uid);
+      response.status = reply.status;
+      response.set_content(reply.body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), kJson);
+      sign(request, response);
+      if (reply.status >= 400 && reply.status < 500)
+        log_refusal(request, reply.status, uid_text(uid), error_of(reply.body));
+    });
+  }
+
+  // `uid` is the caller's as soon as it is proven.
+  ApiReply authorised(const httplib::Request& request, std::uint32_t& uid) {
     const std::string path = path_of(request);
     if (!needs_credential(path)) return api.handle(request.method, path, request.body, kNobody);
     const auto credential = request.get_header_value(kCredentialHeader);
@@ -93,6 +164,7 @@ struct Server::Impl {
     } catch (const Error& error) {
       return {401, {{"error", error.what()}}};
     }
+    uid = opened.uid;
     if (opened.payload != request_payload(request.method, path, request.body)) {
       return {401, {{"error", "the request is not what its munge credential was made for"}}};
     }
@@ -110,24 +182,59 @@ struct Server::Impl {
     }
   }
 
+  // Whom the credential of a request that is not read belongs to.
+  std::string signer_of(const httplib::Request& request) const {
+    try {
+      return uid_text(munge.decode(request.get_header_value(kCredentialHeader)).uid);
+    } catch (const Error&) {
+      return kUnknownCaller;
+    }
+  }
+
+  void refuse_unread(const httplib::Request& request, httplib::Response& response) {
+    counted(response, [&] {
+      const std::string why = refusal_text(response.status);
+      response.set_content(nlohmann::json{{"error", why}}.dump(), kJson);
+      response.set_header("Connection", "close");
+      log_refusal(request, response.status, signer_of(request), why);
+      sign(request, response);
+    });
+  }
+
+  void show(httplib::Response& response, const std::function<Page()>& make) {
+    counted(response, [&] {
+      const Page page = make();
+      response.status = page.status;
+      response.set_content(page.html, "text/html; charset=utf-8");
+      set_page_headers(response);
+    });
+  }
+
   void set_routes() {
     const auto handler = [this](const httplib::Request& request, httplib::Response& response) {
       answer(request, response);
     };
     const std::string api_paths = R"(/v1/.*)";
-    http.Get("/", [this](const httplib::Request&, httplib::Response& response) {
-      response.set_content(api.page(), "text/html; charset=utf-8");
+    http.Get("/", [this](const httplib::Request& request, httplib::Response& response) {
+      show(response, [&] { return pages.calendar(request.get_param_value("span")); });
+    });
+    http.Get(R"(/plans/([^/]*))", [this](const httplib::Request& request, httplib::Response& response) {
+      show(response, [&] { return pages.plan(request.matches[1]); });
     });
     http.Get("/metrics", [this](const httplib::Request&, httplib::Response& response) {
       response.set_content(metrics.text(), "text/plain; version=0.0.4; charset=utf-8");
     });
     http.Get(api_paths, handler).Post(api_paths, handler).Delete(api_paths, handler);
+    http.set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
+      const int status = unreadable(request);
+      if (status == 0) return httplib::Server::HandlerResponse::Unhandled;
+      response.status = status;
+      refuse_unread(request, response);
+      return httplib::Server::HandlerResponse::Handled;
+    });
     // What httplib refuses by itself (a body too large, an unknown path) is answered in the same form.
     http.set_error_handler([this](const httplib::Request& request, httplib::Response& response) {
-      if (!response.body.empty()) return;
-      const nlohmann::json body{{"error", refusal_text(response.status)}};
-      response.set_content(body.dump(), kJson);
-      sign(request, response);
+      if (response.body.empty()) refuse_unread(request, response);
     });
     http.set_exception_handler([](const httplib::Request&, httplib::Response& response, std::exception_ptr) {
       response.status = 500;
@@ -135,8 +242,8 @@ struct Server::Impl {
   }
 };
 
-Server::Server(Api& api, Metrics& metrics, Munge munge, int threads)
-    : impl_(new Impl{api, metrics, std::move(munge), {}}) {
+Server::Server(Api& api, const Pages& pages, Metrics& metrics, Munge munge, int threads)
+    : impl_(new Impl{api, pages, metrics, std::move(munge), {}}) {
   auto& http = impl_->http;
   http.new_task_queue = [threads] { return new httplib::ThreadPool(static_cast<std::size_t>(threads)); };
   http.set_payload_max_length(kMaxBody);

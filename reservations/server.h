@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The HTTP side of stintd: the only place that knows cpp-httplib's server. A request to /v1 must carry a
-// munge credential over method, path and body; the reply carries one over the request's. `/`, `/metrics` and
-// `/v1/health` need none. A request must come as a whole within 3 s.
+// munge credential over method, path and body; the reply carries one over the request's. The pages (`/`,
+// `/plans/NAME`), `/metrics` and `/v1/health` need none. A request must come as a whole within 3 s. What is
+// refused is logged, one line with uid and path.
 #pragma once
 
 #include <memory>
@@ -10,12 +11,13 @@
 #include "base/http.h"
 #include "reservations/api.h"
 #include "reservations/metrics.h"
+#include "reservations/pages.h"
 
 namespace stint::reservations {
 
 class Server {
  public:
-  Server(Api& api, Metrics& metrics, Munge munge, int threads);
+  Server(Api& api, const Pages& pages, Metrics& metrics, Munge munge, int threads);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;

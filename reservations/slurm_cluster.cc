@@ -289,7 +289,9 @@ class SlurmCluster : public Cluster {
     const std::lock_guard lock(mutex_);
     accounting_in_slurmdbd_ = text_of(conf->accounting_storage_type) == "accounting_storage/slurmdbd";
     slurm_uid_ = conf->slurm_user_id;
-    return {text_of(conf->state_save_location), conf->slurm_user_id, text_of(conf->slurm_user_name)};
+    return {text_of(conf->state_save_location), conf->slurm_user_id, text_of(conf->slurm_user_name),
+            (conf->private_data & PRIVATE_DATA_RESERVATIONS) != 0,
+            (conf->private_data & PRIVATE_DATA_JOBS) != 0};
   }
 
   std::vector<ClusterNode> nodes() override {

@@ -3,25 +3,34 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <memory>
+#include <set>
 #include <thread>
 
 #include "base/command_line.h"
 #include "base/config.h"
 #include "base/log.h"
 #include "base/run_directory.h"
+#include "base/text.h"
 #include "reservations/api.h"
 #include "reservations/book.h"
 #include "reservations/failures.h"
+#include "reservations/ledger_copy.h"
 #include "reservations/lock_file.h"
+#include "reservations/lookout.h"
 #include "reservations/loop.h"
+#include "reservations/pages.h"
+#include "reservations/privacy.h"
 #include "reservations/server.h"
 #include "reservations/settings.h"
 #include "reservations/shepherd.h"
 #include "reservations/slurm_cluster.h"
+#include "reservations/tally.h"
 
 namespace stint::reservations {
 namespace {
@@ -29,6 +38,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kReconcileEvery{2'000};
+constexpr milliseconds kLookEvery{3'000};
 constexpr milliseconds kRecoverEvery{200};
 constexpr milliseconds kTendEvery{500};
 constexpr std::chrono::seconds kEndWithin{2};
@@ -92,13 +102,22 @@ void serve(const Config& config) {
                     unix_seconds);
   Shepherd shepherd(*cluster, ledger, metrics, {settings.policy.warn_before, settings.policy.keep_jobs},
                     unix_seconds);
-  Api api(book, failures, shepherd, ledger, unix_seconds);
-  Server server(api, metrics, Munge(config.munge_socket), settings.threads);
+  Lookout lookout(*cluster);
+  const Privacy privacy(*cluster, lookout);
+  Api api(book, failures, shepherd, ledger, privacy, unix_seconds);
+  const Pages pages(book, lookout, unix_seconds);
+  Server server(api, pages, metrics, Munge(config.munge_socket), settings.threads);
   server.bind(settings.listen_host, settings.listen_port);
 
   const Loop reconcile("reconcile", [&] {
     book.reconcile();
     return kReconcileEvery;
+  });
+  const Loop look("look", [&] {
+    lookout.look();
+    const std::chrono::sys_seconds now{std::chrono::seconds{static_cast<std::int64_t>(unix_seconds())}};
+    metrics.set_plans(tally(book.list(), *lookout.sight(), now));
+    return kLookEvery;
   });
   const Loop recover("requeue", [&] {
     failures.recover_once();
@@ -121,16 +140,70 @@ void serve(const Config& config) {
   http.join();
 }
 
+void back_up(const Config& config, const std::string& file) {
+  const Settings settings = read_settings(config);
+  back_up_ledger(settings.ledger, file);
+  fmt::print("stintd: ledger {} is copied to {}\n", settings.ledger, file);
+}
+
+// Named as stintd names its reservations, but in no plan of the ledger: booked after the copy was made, or
+// another's.
+std::vector<std::string> unknown_reservations(const std::string& ledger_path) {
+  const Ledger ledger(ledger_path);
+  std::set<std::string> known;
+  for (const auto& plan : ledger.plans_since({})) {
+    for (const auto& segment : plan.segments) known.insert(segment.reservation);
+  }
+  std::vector<std::string> unknown;
+  for (const auto& reservation : connect_slurm()->reservations()) {
+    const auto dot = reservation.name.rfind('.');
+    if (dot != std::string::npos && valid_name(reservation.name.substr(0, dot)) &&
+        !known.contains(reservation.name))
+      unknown.push_back(reservation.name);
+  }
+  return unknown;
+}
+
+void name_unknown_reservations(const std::string& ledger) {
+  try {
+    for (const auto& name : unknown_reservations(ledger)) {
+      fmt::print(
+          "stintd: reservation {} is in no plan of this ledger; if it was a plan: scontrol delete "
+          "ReservationName={}, and book it again\n",
+          name, name);
+    }
+  } catch (const ClusterError& error) {
+    fmt::print("stintd: {}; look with 'scontrol show reservation' for plans booked after the copy\n",
+               error.what());
+  }
+}
+
+void restore(const Config& config, const std::string& file) {
+  const Settings settings = read_settings(config);
+  check_user(config);
+  start_logging("stintd", settings.log_level);
+  const LockFile lock(settings.ledger + ".lock");
+  const std::string aside = restore_ledger(file, settings.ledger);
+  fmt::print("stintd: ledger {} is that of {}\n", settings.ledger, file);
+  if (!aside.empty()) fmt::print("stintd: the one before is kept as {}\n", aside);
+  name_unknown_reservations(settings.ledger);
+}
+
 }  // namespace
 }  // namespace stint::reservations
 
 int main(int argc, char** argv) {
   CLI::App app{"The plan service of stint.", "stintd"};
   std::string config_path;
+  std::string file;
   bool check = false;
   app.add_option("--config", config_path,
                  "stint.conf to read (default: $STINT_CONF, else /etc/stint/stint.conf)");
   app.add_flag("--check", check, "check the configuration and end");
+  auto* back_up = app.add_subcommand("backup", "copy the ledger, also while stintd runs");
+  auto* restore = app.add_subcommand("restore", "put a copy in the ledger's place, while stintd is stopped");
+  for (auto* command : {back_up, restore}) command->add_option("FILE", file, "the copy")->required();
+  app.fallthrough();
   app.set_version_flag("--version", STINT_VERSION);
   if (const auto ended = stint::parse_command_line(app, argc, argv)) return *ended;
   try {
@@ -139,7 +212,13 @@ int main(int argc, char** argv) {
       stint::reservations::read_settings(config);
       return 0;
     }
-    stint::reservations::serve(config);
+    if (back_up->parsed()) {
+      stint::reservations::back_up(config, file);
+    } else if (restore->parsed()) {
+      stint::reservations::restore(config, file);
+    } else {
+      stint::reservations::serve(config);
+    }
     return 0;
   } catch (const std::exception& error) {
     std::cerr << "stintd: " << error.what() << "\n";

@@ -34,7 +34,9 @@ class FakeCluster : public Cluster {
     }
   }
 
-  ClusterFacts facts() override { return call("facts"), ClusterFacts{state_, kSlurmUid, "slurm"}; }
+  ClusterFacts facts() override {
+    return call("facts"), ClusterFacts{state_, kSlurmUid, "slurm", private_data, private_data};
+  }
   std::vector<ClusterNode> nodes() override { return call("nodes"), nodes_; }
   std::vector<ClusterPartition> partitions() override {
     return {{"main", true, max_time}, {"night", false, {}}};
@@ -206,6 +208,7 @@ class FakeCluster : public Cluster {
   std::function<void()> after_update;
   double now = 0;
   int dies_after = 0;  // the so manyth call from now throws Killed; 0: none
+  bool private_data = false;
   bool away = false;   // every call fails as without a controller
   bool cancels_work = true;
   std::optional<std::chrono::minutes> max_time;  // of the partition main

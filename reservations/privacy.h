@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who may see whose plans. Everybody sees all of them, unless Slurm's PrivateData hides reservations: then
+// only operators and a plan's own users do. Safe from several threads.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "reservations/cluster.h"
+#include "reservations/lookout.h"
+#include "reservations/plan.h"
+
+namespace stint::reservations {
+
+class Privacy {
+ public:
+  Privacy(Cluster& cluster, const Lookout& lookout) : cluster_(cluster), lookout_(lookout) {}
+
+  bool may_see(const Plan& plan, std::uint32_t uid) const;
+  std::vector<Plan> seen_by(std::vector<Plan> plans, std::uint32_t uid) const;
+  // What happened to a job names its plan. Throws ClusterError.
+  bool may_see_job(std::uint32_t job, std::uint32_t uid) const;
+
+ private:
+  bool sees_all(std::uint32_t uid) const;
+
+  Cluster& cluster_;
+  const Lookout& lookout_;
+};
+
+}  // namespace stint::reservations
