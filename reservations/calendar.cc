@@ -64,8 +64,8 @@ int count_of(const Tally& sum, const char* state) {
 
 std::string tiles(const Tally& sum, sys_seconds now) {
   std::string html = "<div class=\"card tiles\">\n";
-  html += tile(std::to_string(count_of(sum, "active")),
-               fmt::format("active, {} scheduled", count_of(sum, "scheduled")));
+  html += tile(fmt::format("{} active", count_of(sum, "active")),
+               fmt::format("plans, {} more scheduled", count_of(sum, "scheduled")));
   html += tile(fmt::format("{} of {}", sum.booked, sum.cluster), "nodes are booked now",
                meter(sum.booked, sum.cluster));
   html += tile(fmt::format("{} of {}", sum.used, sum.booked), "booked nodes run jobs",

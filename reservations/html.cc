@@ -54,7 +54,8 @@ a:hover .bar { filter: brightness(1.12); }
 svg text.inbar { fill: var(--on); font-weight: 550; }
 svg text.leaf { fill: var(--ink); font-weight: 600; }
 svg text.lost { fill: var(--lost); font-weight: 600; }
-.hatch { stroke: var(--lost); stroke-width: 2; opacity: .55; }
+.veil { fill: var(--card); opacity: .5; }
+.hatch { stroke: var(--lost); stroke-width: 2; opacity: .8; }
 .nowline { stroke: var(--now); stroke-width: 1.5; }
 svg text.nowtext { fill: var(--now); font-weight: 600; }
 .share { fill: var(--scheduled); opacity: .35; }

@@ -169,7 +169,7 @@ void name_unknown_reservations(const std::string& ledger) {
     for (const auto& name : unknown_reservations(ledger)) {
       fmt::print(
           "stintd: reservation {} is in no plan of this ledger; if it was a plan: scontrol delete "
-          "ReservationName={}, and book it again\n",
+          "ReservationName={}, before stintd starts; then book it again\n",
           name, name);
     }
   } catch (const ClusterError& error) {

@@ -37,11 +37,14 @@ constexpr double kLetter = 6.4;  // a character of a label, about
 constexpr std::size_t kLongestHostList = 160;
 constexpr int kMostTicks = 12;
 
-const std::array<std::pair<const char*, seconds>, 5> kSpans{{{"6h", hours{6}},
+const std::array<std::pair<const char*, seconds>, 7> kSpans{{{"6h", hours{6}},
                                                              {"1d", hours{24}},
+                                                             {"2d", hours{24 * 2}},
+                                                             {"4d", hours{24 * 4}},
                                                              {"1w", hours{24 * 7}},
                                                              {"2w", hours{24 * 14}},
                                                              {"8w", hours{24 * 56}}}};
+constexpr std::size_t kWithoutPlans = 4;  // the span that is shown then
 
 std::tm local(sys_seconds time) {
   const std::time_t raw = time.time_since_epoch().count();
@@ -121,7 +124,7 @@ std::string weekends(const TimeSpan& span, int top, int bottom) {
   return svg;
 }
 
-std::string axis(const TimeSpan& span, sys_seconds now, int bottom, bool words) {
+std::string axis(const TimeSpan& span, int bottom, bool words) {
   std::string svg;
   const auto ticks = ticks_in(span);
   const bool days_only =
@@ -135,8 +138,14 @@ std::string axis(const TimeSpan& span, sys_seconds now, int bottom, bool words) 
   }
   if (words && !days_only && !ticks.empty() && !ticks.front().midnight && x_of(span, ticks.front().time) > 0)
     svg += text_at(kGutter - 12, kHead - 11, "leaf", "end", clock(span.from, "%a %d %b"));
+  return svg;
+}
+
+// Over everything.
+std::string now_line(const TimeSpan& span, sys_seconds now, int bottom, bool words) {
+  if (now < span.from || now >= span.until) return {};
   const double x = x_of(span, now);
-  svg += line(x, words ? 14 : 0, x, bottom, "nowline");
+  std::string svg = line(x, words ? 14 : 0, x, bottom, "nowline");
   if (words) svg += text_at(x, 10, "nowtext", "middle", "now " + clock(now, "%H:%M"));
   return svg;
 }
@@ -185,7 +194,7 @@ class Drawing {
         "</rect>",
         look, identity(plan, k), x, box.top, width, box.height, escaped(hover(plan, segment, look)));
     if (box.height >= 13 && width >= static_cast<double>(label.size()) * kLetter + 12)
-      svg += text_at(x + 7, box.top + box.height / 2 + 4, "inbar", "start", label);
+      svg += text_at(x + 7, box.top + std::min(box.height, 1.0 * kTallRow) / 2 + 4, "inbar", "start", label);
     if (timeline_.anonymous) return svg + "\n";
     return fmt::format("<a href=\"/plans/{}\">{}</a>\n", escaped(plan.name), svg);
   }
@@ -267,6 +276,7 @@ class NodeRows {
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
       if (!nodes_[i].lost) continue;
       svg += fmt::format(
+          "<rect class=\"veil\" x=\"{1:.1f}\" y=\"{2:.1f}\" width=\"{3:.1f}\" height=\"{4}\"/>"
           "<rect class=\"lostrow\" fill=\"url(#hatch)\" data-node=\"{0}\" x=\"{1:.1f}\" y=\"{2:.1f}\" "
           "width=\"{3:.1f}\" height=\"{4}\"><title>{0}: Slurm does not use it at present</title></rect>\n",
           escaped(nodes_[i].name), x, tops_[i] + 1, kGutter + kPlot - x, row_ - 2);
@@ -300,17 +310,25 @@ std::string by_node(const Timeline& timeline) {
   const NodeRows rows(timeline.nodes);
   const Drawing drawing(timeline);
   std::string svg = head(rows.bottom(), "Plans by node over time", timeline.span, "timeline by-node");
-  svg += kHatch + weekends(timeline.span, kHead, rows.bottom()) +
-         axis(timeline.span, timeline.now, rows.bottom(), true) + rows.names();
+  svg += kHatch + weekends(timeline.span, kHead, rows.bottom()) + axis(timeline.span, rows.bottom(), true) +
+         rows.names();
+  std::size_t bars = 0;
   for (const auto& plan : timeline.plans) {
     if (!drawn(plan)) continue;
     for (std::size_t k = 0; k < plan.segments.size(); ++k) {
       if (!touches(plan.segments[k], timeline.span)) continue;
-      for (const auto& box : rows.boxes(plan.segments[k]))
+      for (const auto& box : rows.boxes(plan.segments[k])) {
+        if (++bars > Timeline::kMostBars) continue;
         svg += drawing.bar(plan, k, box, drawing.label(plan, box.nodes));
+      }
     }
   }
-  return svg + rows.lost(timeline.span, timeline.now) + "</svg>\n";
+  if (bars > Timeline::kMostBars) {
+    svg += text_at(kWidth - kRight, 10, "lost", "end",
+                   fmt::format("{} more bars are not drawn", bars - Timeline::kMostBars));
+  }
+  return svg + rows.lost(timeline.span, timeline.now) +
+         now_line(timeline.span, timeline.now, rows.bottom(), true) + "</svg>\n";
 }
 
 // The plans that have something to show, the first to begin first.
@@ -338,7 +356,7 @@ std::string by_plan(const Timeline& timeline) {
   const int bottom = kHead + kTallRow * static_cast<int>(plans.size() + (more ? 1 : 0)) + 2;
   const Drawing drawing(timeline);
   std::string svg = head(bottom, "Plans over time", timeline.span, "timeline by-plan");
-  svg += weekends(timeline.span, kHead, bottom) + axis(timeline.span, timeline.now, bottom, true);
+  svg += weekends(timeline.span, kHead, bottom) + axis(timeline.span, bottom, true);
   double y = kHead;
   for (const auto* plan : plans) {
     if (!timeline.anonymous)
@@ -355,7 +373,7 @@ std::string by_plan(const Timeline& timeline) {
     svg += text_at(kGutter, y + kTallRow / 2.0 + 4, "node", "start",
                    fmt::format("and {} more plans", all - plans.size()));
   }
-  return svg + "</svg>\n";
+  return svg + now_line(timeline.span, timeline.now, bottom, true) + "</svg>\n";
 }
 
 // Booked nodes in each column of the plot, the most at any time in it.
@@ -418,7 +436,7 @@ TimeSpan span_of(const std::string& name, const std::vector<Plan>& plans, sys_se
     chosen = std::find_if(kSpans.begin(), kSpans.end() - 1,
                           [&](const auto& span) { return last <= now + span.second; });
   }
-  if (last == now && name.empty()) chosen = kSpans.begin() + 2;
+  if (last == now && name.empty()) chosen = kSpans.begin() + kWithoutPlans;
   const sys_seconds from =
       std::chrono::floor<minutes>(now) - std::chrono::duration_cast<minutes>(chosen->second / 12);
   return {from, from + chosen->second + chosen->second / 12};
@@ -430,20 +448,20 @@ std::string timeline_svg(const Timeline& timeline) {
 }
 
 std::string booked_share_svg(const Timeline& timeline) {
-  constexpr int kTop = 8;
+  constexpr int kTop = 16;
   constexpr int kBase = kTop + kShareHeight;
   const auto nodes = timeline.nodes.size();
   const auto path = outline(booked_columns(timeline), nodes, kTop, kShareHeight);
   return head(kBase + 2, "Booked share of the cluster over time", timeline.span, "booked-share") +
-         weekends(timeline.span, kTop, kBase) + axis(timeline.span, timeline.now, kBase, false) +
+         weekends(timeline.span, kTop, kBase) + axis(timeline.span, kBase, false) +
          text_at(0, kTop + kShareHeight / 2.0 + 4, "leaf", "start", "booked") +
          text_at(kGutter - 8, kTop + 8, "node", "end", fmt::format("{} nodes", nodes)) +
          text_at(kGutter - 8, kBase, "node", "end", "0") +
          line(kGutter, kBase, kGutter + kPlot, kBase, "grid") +
          line(kGutter, kTop, kGutter + kPlot, kTop, "grid") +
-         fmt::format(
-             "<path class=\"share\" d=\"{0}V{1}H{2}Z\"/><path class=\"share-edge\" d=\"{0}\"/>\n</svg>\n",
-             path, kBase, kGutter);
+         fmt::format("<path class=\"share\" d=\"{0}V{1}H{2}Z\"/><path class=\"share-edge\" d=\"{0}\"/>\n",
+                     path, kBase, kGutter) +
+         now_line(timeline.span, timeline.now, kBase, false) + "</svg>\n";
 }
 
 }  // namespace stint::reservations

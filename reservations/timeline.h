@@ -22,6 +22,7 @@ struct TimeSpan {
 struct Timeline {
   static constexpr std::size_t kMostNodeRows = 128;
   static constexpr std::size_t kMostPlanRows = 100;
+  static constexpr std::size_t kMostBars = 3'000;  // where rows are nodes
 
   const std::vector<Plan>& plans;  // failed and cancelled ones are not drawn
   const std::vector<SeenNode>& nodes;
@@ -30,7 +31,7 @@ struct Timeline {
   bool anonymous = false;  // bars without names, users, node lists and links
 };
 
-// The nearest of the spans that people choose from: "6h", "1d", "1w", "2w" or "8w", else the shortest of them
+// The nearest of the spans that people choose from: "6h" to "8w", else the shortest of them
 // that shows the end of every live plan. A twelfth of it lies before now.
 TimeSpan span_of(const std::string& name, const std::vector<Plan>& plans, std::chrono::sys_seconds now);
 const std::vector<std::string>& span_names();

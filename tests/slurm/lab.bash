@@ -44,3 +44,9 @@ job_is() { [[ $(job_state "$1") == "$2" ]]; }
 
 # submit OPTION…: sbatch; prints the job id alone.
 submit() { sbatch --parsable "$@"; }
+
+# stintd_address: host:port of the lab's stintd.
+stintd_address() { awk '/^address/ { print $3 }' "$STINT_CONF"; }
+
+# as_nobody COMMAND…: as the user nobody.
+as_nobody() { setpriv --reuid="$(id -u nobody)" --regid="$(id -g nobody)" --clear-groups "$@"; }

@@ -8,7 +8,6 @@ setup_file() { lab_up --nodes 6; }
 teardown_file() { lab_down; }
 setup() { cd "$STINT_LAB" || return 1; }
 
-as_nobody() { setpriv --reuid="$(id -u nobody)" --regid="$(id -g nobody)" --clear-groups "$@"; }
 
 # refused TEXT COMMAND…: exits 1 with one line "stint: …TEXT…".
 refused() {

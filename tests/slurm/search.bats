@@ -17,7 +17,6 @@ teardown() {
   scontrol delete ReservationName=block 2>/dev/null || true
 }
 
-as_nobody() { setpriv --reuid="$(id -u nobody)" --regid="$(id -g nobody)" --clear-groups "$@"; }
 offers() { stint plan search --format json "$@" | jq -r '.offers[].id'; }
 reservation() { scontrol --oneliner show reservation "$1" 2>/dev/null; }
 

@@ -24,7 +24,6 @@ teardown() {
   wait_until 20 nothing_queued
 }
 
-as_nobody() { setpriv --reuid="$(id -u nobody)" --regid="$(id -g nobody)" --clear-groups "$@"; }
 nothing_queued() { [[ -z $(squeue --noheader) ]]; }
 
 # field JOB NAME: one field of the job as slurmctld has it.

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "reservations/pages.h"
 #include "reservations/plan_view.h"
 #include "tests/unit/reservations/fake_cluster.h"
 #include "tests/unit/reservations/scratch.h"
@@ -24,8 +25,11 @@ class ApiTest : public testing::Test {
             [](std::chrono::milliseconds) {}),
         failures_(cluster_, ledger_, metrics_, prober_, {}, [this] { return cluster_.now; }),
         shepherd_(cluster_, ledger_, metrics_, {}, [this] { return cluster_.now; }),
-        api_(book_, failures_, shepherd_, ledger_, [this] { return cluster_.now; }) {
+        lookout_(cluster_),
+        privacy_(cluster_, lookout_),
+        api_(book_, failures_, shepherd_, ledger_, privacy_, [this] { return cluster_.now; }) {
     cluster_.now = 1'000'000;
+    lookout_.look();
   }
   ApiReply call(const std::string& method, const std::string& path, const std::string& body = {},
                 std::uint32_t uid = 0) {
@@ -41,6 +45,8 @@ class ApiTest : public testing::Test {
   Book book_;
   Failures failures_;
   Shepherd shepherd_;
+  Lookout lookout_;
+  Privacy privacy_;
   Api api_;
 };
 
@@ -136,14 +142,39 @@ TEST_F(ApiTest, AnAbsentControllerIsAServiceError) {
   EXPECT_THAT(error_of(reply), HasSubstr("Unable to contact"));
 }
 
-TEST_F(ApiTest, ThePageEscapesEveryText) {
+TEST_F(ApiTest, PrivatePlansOfOthersAreNotThere) {
   ASSERT_EQ(call("POST", "/v1/plans", R"({"name":"demo","nodes":4,"duration":600})").status, 200);
-  Plan plan = *ledger_.find_plan("demo");
-  plan.name = "evil";
-  plan.owner = "<script>alert('x')</script>";
-  ledger_.add_plan(plan);
-  EXPECT_THAT(api_.page(), HasSubstr("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"));
-  EXPECT_THAT(api_.page(), Not(HasSubstr("<script>")));
+  ledger_.add_event({12.5, 7, "node_swapped", "node3", "replaced by node5 in plan demo"});
+  cluster_.private_data = true;
+  lookout_.look();
+  constexpr std::uint32_t kStranger = 4'000'000;
+  EXPECT_EQ(call("GET", "/v1/plans", {}, kStranger).body.size(), 0U);
+  EXPECT_EQ(call("GET", "/v1/plans").body.size(), 1U);
+  const auto hidden = call("GET", "/v1/plans/demo", {}, kStranger);
+  const auto absent = call("GET", "/v1/plans/mode", {}, kStranger);
+  EXPECT_EQ(hidden.status, absent.status);
+  EXPECT_EQ(error_of(hidden), "plan demo: there is no such plan; see 'stint plan list'");
+  EXPECT_EQ(error_of(absent), "plan mode: there is no such plan; see 'stint plan list'");
+  EXPECT_EQ(call("GET", "/v1/plans/demo/history", {}, kStranger).status, 404);
+  EXPECT_EQ(call("DELETE", "/v1/plans/demo", {}, kStranger).status, 404);
+  EXPECT_EQ(call("GET", "/v1/jobs/7/events", {}, kStranger).status, 404);
+  EXPECT_EQ(error_of(call("POST", "/v1/plans", R"({"name":"demo","nodes":1,"duration":600})", kStranger)),
+            "plan demo: the name is taken; take another");
+  EXPECT_EQ(call("GET", "/v1/plans/demo").status, 200);
+}
+
+TEST_F(ApiTest, PagesShowPlansUnlessTheyArePrivate) {
+  ASSERT_EQ(call("POST", "/v1/plans", R"({"name":"demo","nodes":4,"duration":600})").status, 200);
+  const Pages pages(book_, lookout_, [this] { return cluster_.now; });
+  EXPECT_THAT(pages.calendar("").html, HasSubstr("data-plan=\"demo\""));
+  EXPECT_EQ(pages.plan("demo").status, 200);
+  EXPECT_EQ(pages.plan("other").status, 404);
+  EXPECT_EQ(pages.plan("<script>").status, 404);
+  cluster_.private_data = true;
+  lookout_.look();
+  EXPECT_THAT(pages.calendar("").html, Not(HasSubstr("demo")));
+  EXPECT_EQ(pages.plan("demo").status, 404);
+  EXPECT_EQ(pages.plan("demo").html, pages.plan("other").html);
 }
 
 TEST_F(ApiTest, CapacityShowsLossesFromTheSparesFirst) {
