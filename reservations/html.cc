@@ -67,7 +67,7 @@ svg text.nowtext { fill: var(--now); font-weight: 600; }
   margin-right: 7px; background: var(--over); }
 .legend i.active, .state.active::before { background: var(--active); }
 .legend i.scheduled, .state.scheduled::before { background: var(--scheduled); }
-.legend i.booking, .state.booking::before { background: var(--booking); }
+.legend i.booking, .state.booking::before, .state.pending::before { background: var(--booking); }
 .state.failed::before { background: var(--failed); }
 .legend i.lost { background: repeating-linear-gradient(45deg, var(--lost) 0 2px, transparent 2px 4px); }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }

@@ -46,7 +46,7 @@ Metrics::Metrics()
                                  {0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10})) {}
 
 void Metrics::set_plans(const Tally& tally) {
-  for (const char* state : {"booking", "scheduled", "active", "expired", "failed", "cancelled"}) {
+  for (const char* state : {"booking", "pending", "scheduled", "active", "expired", "failed", "cancelled"}) {
     const auto found = tally.plans.find(state);
     plans_.Add({{"state", state}}).Set(found == tally.plans.end() ? 0 : found->second);
   }

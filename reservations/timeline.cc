@@ -160,7 +160,7 @@ std::string head(int height, std::string_view label, const TimeSpan& span, const
 }
 
 bool drawn(const Plan& plan) {
-  return plan.phase == Phase::kBooking || plan.phase == Phase::kBooked;
+  return plan.phase == Phase::kBooking || plan.phase == Phase::kPending || plan.phase == Phase::kBooked;
 }
 
 bool touches(const Segment& segment, const TimeSpan& span) {
@@ -168,7 +168,7 @@ bool touches(const Segment& segment, const TimeSpan& span) {
 }
 
 const char* look_of(const Plan& plan, const Segment& segment, sys_seconds now) {
-  if (plan.phase == Phase::kBooking) return "booking";
+  if (plan.phase == Phase::kBooking || plan.phase == Phase::kPending) return "booking";
   if (segment.end <= now) return "over";
   return segment.start <= now ? "active" : "scheduled";
 }

@@ -20,7 +20,6 @@ teardown() {
   done
 }
 
-as_nobody() { setpriv --reuid="$(id -u nobody)" --regid="$(id -g nobody)" --clear-groups "$@"; }
 price() { jq -r '.price | "\(.amount) \(.currency) \(.rate)"'; }
 of_account() { stint plan report --account "$1" --format json | jq -r ".lines[0].$2"; }
 used() { [[ $(of_account lab used_hours) != 0.0 ]]; }

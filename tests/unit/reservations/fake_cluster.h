@@ -209,7 +209,7 @@ class FakeCluster : public Cluster {
   double now = 0;
   int dies_after = 0;  // the so manyth call from now throws Killed; 0: none
   bool private_data = false;
-  bool away = false;   // every call fails as without a controller
+  bool away = false;  // every call fails as without a controller
   bool cancels_work = true;
   std::optional<std::chrono::minutes> max_time;  // of the partition main
   std::map<std::uint32_t, int> warnings;         // sent to each job

@@ -90,8 +90,12 @@ class ServerTest : public testing::Test {
             cluster_, ledger_, metrics_, {}, [this] { return cluster_.now; },
             [](std::chrono::milliseconds) {}),
         failures_(cluster_, ledger_, metrics_, prober_, {}, [this] { return cluster_.now; }),
-        api_(book_, failures_, ledger_, [this] { return cluster_.now; }),
-        server_(api_, metrics_, Munge(scratch_.file("no-munge")), kThreads) {
+        shepherd_(cluster_, ledger_, metrics_, {}, [this] { return cluster_.now; }),
+        lookout_(cluster_),
+        privacy_(cluster_, lookout_),
+        api_(book_, failures_, shepherd_, ledger_, privacy_, [this] { return cluster_.now; }),
+        pages_(book_, lookout_, [this] { return cluster_.now; }),
+        server_(api_, pages_, metrics_, Munge(scratch_.file("no-munge")), kThreads) {
     server_.bind("127.0.0.1", port_);
     thread_ = std::thread([this] { server_.serve(); });
     const Client first(port_);
@@ -110,7 +114,11 @@ class ServerTest : public testing::Test {
   TcpProber prober_;
   Book book_;
   Failures failures_;
+  Shepherd shepherd_;
+  Lookout lookout_;
+  Privacy privacy_;
   Api api_;
+  Pages pages_;
   const int port_ = free_port();
   Server server_;
   std::thread thread_;
