@@ -124,7 +124,7 @@ TEST(Calendar, EveryTextIsEscaped) {
   auto sight = sight_of(1);
   sight.nodes[0] = {evil, evil, true};
   sight.jobs = {{7, 1000, evil, evil, JobState::kRunning, {evil}}};
-  const std::vector<HistoryEntry> history{{1.0, 1, evil, evil, evil}};
+  const std::vector<HistoryEntry> history{{1.0, evil, evil, evil}};
   for (const auto& html : {page_of({plan}, sight), plan_page(plan, history, sight, kNow),
                            message_page(evil, evil, kNow), page_of({plan}, Sight{})}) {
     EXPECT_THAT(html, HasSubstr("&lt;script&gt;"));
@@ -203,7 +203,7 @@ TEST(Calendar, APlansPageTellsItsSegmentsJobsAndHistory) {
   auto sight = sight_of(4);
   sight.jobs = {{7, 1000, "train", "sft.0", JobState::kRunning, {"node1"}},
                 {8, 1000, "other", "else.0", JobState::kRunning, {"node3"}}};
-  const auto html = plan_page(plan, {{1'794'990'000, 1, "alice", "booked", "2+0 nodes"}}, sight, kNow);
+  const auto html = plan_page(plan, {{1'794'990'000, "alice", "booked", "2+0 nodes"}}, sight, kNow);
   EXPECT_EQ(bars_of(html, "sft").size(), 2U);
   for (const char* text : {"sft.0", "sft.1", "node[1-2]", "train", "running", "2+0 nodes", "booked"})
     EXPECT_THAT(html, HasSubstr(text));
