@@ -220,7 +220,7 @@ TEST(Checkpoint, FailedSaveLeavesTheOldOnesAndNothingElse) {
   // permission would not hold, so the name itself is made impossible.
   CheckpointStore broken(f.path("00000004") / "manifest.json", f.config, f.layout, 32);
   EXPECT_THAT([&] { broken.save(f.state, {}, 1); },
-              testing::ThrowsMessage<Error>(HasSubstr("checkpoint of step 4: ")));
+              testing::ThrowsMessage<Error>(HasSubstr("checkpoint of step 4 (")));
   EXPECT_THAT(f.names(), ElementsAre("step-00000004"));
   State loaded = f.empty();
   EXPECT_TRUE(f.store.load_newest(loaded).manifest);

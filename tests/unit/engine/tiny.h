@@ -78,6 +78,9 @@ inline recipes::Recipe tiny_recipe(const std::string& text_path) {
   r.optim.warmup_steps = 3;
   r.checkpoint.interval = 4;
   r.checkpoint.keep = 2;
+  r.checkpoint.end_lead_min = std::chrono::seconds{10};
+  r.checkpoint.end_lead_max = std::chrono::seconds{600};
+  r.checkpoint.end_lead_safety = 2;
   r.resilience.heartbeat_interval = std::chrono::milliseconds(100);
   r.resilience.heartbeat_timeout = std::chrono::milliseconds(1000);
   r.resilience.collective_timeout = std::chrono::seconds(20);
