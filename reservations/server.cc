@@ -16,6 +16,7 @@
 namespace stint::reservations {
 namespace {
 
+constexpr int kWaitingConnections = 1'024;
 constexpr std::size_t kMaxBody = 1 << 20;
 // For a whole request to come, and a whole reply to go, however slow the client.
 constexpr std::chrono::seconds kRequestTime{3}, kReplyTime{10};
@@ -53,6 +54,11 @@ std::string refusal_text(int status) {
 
 // A slow client holds its thread until the deadlines, no longer.
 class DeadlineServer : public httplib::Server {
+ public:
+  // httplib lets five connections wait; the sixth that comes at once is dropped, or its client told a second
+  // later.
+  bool let_wait(int connections) { return ::listen(svr_sock_, connections) == 0; }
+
  private:
   bool process_and_close_socket(socket_t socket) override {
     DeadlineStream stream(socket);
@@ -260,7 +266,7 @@ Server::~Server() = default;
 
 void Server::bind(const std::string& host, int port) {
   errno = 0;
-  if (impl_->http.bind_to_port(host.c_str(), port)) return;
+  if (impl_->http.bind_to_port(host.c_str(), port) && impl_->http.let_wait(kWaitingConnections)) return;
   const std::string cause = errno == 0 ? "no such address" : errno_text(errno);
   fail("cannot listen on {}:{}: {}; see [stintd] listen", host, port, cause);
 }
