@@ -97,7 +97,7 @@ said() {
   for _ in {1..20}; do sleep 30 <>"/dev/tcp/$host/$port" & idle+=($!); done
   SECONDS=0
   stint plan list >/dev/null
-  ((SECONDS < 20))
+  ((SECONDS < 10))
   kill "${idle[@]}"
 }
 
