@@ -123,7 +123,8 @@ class Cluster {
   virtual std::vector<ClusterReservation> reservations() = 0;
   // root, SlurmUser, or Operator and above in Slurm's accounting.
   virtual bool is_operator(std::uint32_t uid) = 0;
-  // Accounts in slurmdbd that the user belongs to, the default one first; none without slurmdbd.
+  // Accounts on this cluster, by slurmdbd's records, that the user belongs to, the default one first; none
+  // without slurmdbd.
   virtual std::vector<std::string> accounts_of(std::uint32_t uid) = 0;
 
   // Explicit nodes. Returns only when the reservation exists with exactly these nodes; else nothing is left.

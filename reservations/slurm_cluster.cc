@@ -16,6 +16,7 @@
 #include <memory>
 #include <mutex>
 #include <string_view>
+#include <type_traits>
 
 #include "base/gres.h"
 #include "reservations/users.h"
@@ -42,6 +43,8 @@ using JobMessage = Owned<job_info_msg_t, slurm_free_job_info_msg>;
 using ReservationMessage = Owned<reserve_info_msg_t, slurm_free_reservation_info_msg>;
 using PartitionMessage = Owned<partition_info_msg_t, slurm_free_partition_info_msg>;
 using TopologyMessage = Owned<topo_info_response_msg_t, slurm_free_topo_info_msg>;
+using AssociationMessage = Owned<assoc_mgr_info_msg_t, slurm_free_assoc_mgr_info_msg>;
+using OwnedList = Owned<std::remove_pointer_t<List>, slurm_list_destroy>;
 using ConfMessage = Owned<slurm_conf_t, slurm_free_ctl_conf>;
 
 ClusterError::Code code_of(int number) {
@@ -223,56 +226,42 @@ struct SwitchTree {
   }
 };
 
-// Asks slurmdbd; only where Slurm's accounting is kept there.
-bool accounting_operator(std::uint32_t uid) {
-  const std::string name = user_of_uid(uid);
-  std::uint16_t flags = 0;
-  void* connection = slurmdb_connection_get(&flags);
-  if (connection == nullptr) return false;
-  slurmdb_user_cond_t condition{};
-  slurmdb_assoc_cond_t associations{};
-  std::string writable = name;
-  associations.user_list = slurm_list_create(nullptr);
-  slurm_list_append(associations.user_list, writable.data());
-  condition.assoc_cond = &associations;
-  bool allowed = false;
-  if (List users = slurmdb_users_get(connection, &condition)) {
-    ListIterator each = slurm_list_iterator_create(users);
-    while (auto* user = static_cast<slurmdb_user_rec_t*>(slurm_list_next(each))) {
-      if (text_of(user->name) == name && user->admin_level >= SLURMDB_ADMIN_OPERATOR) allowed = true;
-    }
-    slurm_list_iterator_destroy(each);
-    slurm_list_destroy(users);
-  }
-  slurm_list_destroy(associations.user_list);
-  slurmdb_connection_close(&connection);
-  return allowed;
+template <typename Record, typename Visit>
+void for_each(List list, Visit visit) {
+  if (list == nullptr) return;
+  ListIterator each = slurm_list_iterator_create(list);
+  while (auto* record = static_cast<Record*>(slurm_list_next(each))) visit(*record);
+  slurm_list_iterator_destroy(each);
 }
 
-// The user's accounts, the default one first.
-std::vector<std::string> accounting_accounts(std::uint32_t uid) {
-  const std::string name = user_of_uid(uid);
-  std::vector<std::string> accounts;
-  std::uint16_t flags = 0;
-  void* connection = slurmdb_connection_get(&flags);
-  if (connection == nullptr) return accounts;
-  slurmdb_assoc_cond_t condition{};
-  std::string writable = name;
-  condition.user_list = slurm_list_create(nullptr);
-  slurm_list_append(condition.user_list, writable.data());
-  if (List associations = slurmdb_associations_get(connection, &condition)) {
-    ListIterator each = slurm_list_iterator_create(associations);
-    while (auto* association = static_cast<slurmdb_assoc_rec_t*>(slurm_list_next(each))) {
-      const std::string account = text_of(association->acct);
-      if (account.empty() || std::find(accounts.begin(), accounts.end(), account) != accounts.end()) continue;
-      accounts.insert(association->is_def == 1 ? accounts.begin() : accounts.end(), account);
-    }
-    slurm_list_iterator_destroy(each);
-    slurm_list_destroy(associations);
-  }
-  slurm_list_destroy(condition.user_list);
-  slurmdb_connection_close(&connection);
-  return accounts;
+struct AccountingUser {
+  bool is_operator = false;
+  std::vector<std::string> accounts;  // the default one first
+};
+
+// What slurmctld holds of slurmdbd's records: those of this cluster alone, and also while slurmdbd is away.
+AccountingUser accounting_user(std::uint32_t uid) {
+  std::string name = user_of_uid(uid);
+  const OwnedList users(slurm_list_create(nullptr));
+  slurm_list_append(users.get(), name.data());
+  assoc_mgr_info_request_msg_t request{};
+  request.flags = ASSOC_MGR_INFO_FLAG_ASSOC | ASSOC_MGR_INFO_FLAG_USERS;
+  request.user_list = users.get();
+  assoc_mgr_info_msg_t* loaded = nullptr;
+  check(slurm_load_assoc_mgr_info(&request, &loaded), "slurmctld: accounts of " + name);
+  const AssociationMessage message(loaded);
+  AccountingUser found;
+  for_each<slurmdb_user_rec_t>(message->user_list, [&](const slurmdb_user_rec_t& user) {
+    if (text_of(user.name) == name && user.admin_level >= SLURMDB_ADMIN_OPERATOR) found.is_operator = true;
+  });
+  for_each<slurmdb_assoc_rec_t>(message->assoc_list, [&](const slurmdb_assoc_rec_t& association) {
+    const auto account = text_of(association.acct);
+    auto& known = found.accounts;
+    if (text_of(association.user) != name || account.empty()) return;
+    if (std::find(known.begin(), known.end(), account) != known.end()) return;
+    known.insert(association.is_def == 1 ? known.begin() : known.end(), account);
+  });
+  return found;
 }
 
 class SlurmCluster : public Cluster {
@@ -386,22 +375,22 @@ class SlurmCluster : public Cluster {
 
   bool is_operator(std::uint32_t uid) override {
     if (uid == 0) return true;
-    bool ask_slurmdbd = false;
+    bool in_slurmdbd = false;
     {
       const std::lock_guard lock(mutex_);
       if (slurm_uid_ == uid) return true;
-      ask_slurmdbd = accounting_in_slurmdbd_;
+      in_slurmdbd = accounting_in_slurmdbd_;
     }
-    return ask_slurmdbd && accounting_operator(uid);
+    return in_slurmdbd && accounting_user(uid).is_operator;
   }
 
   std::vector<std::string> accounts_of(std::uint32_t uid) override {
-    bool ask_slurmdbd = false;
+    bool in_slurmdbd = false;
     {
       const std::lock_guard lock(mutex_);
-      ask_slurmdbd = accounting_in_slurmdbd_;
+      in_slurmdbd = accounting_in_slurmdbd_;
     }
-    return ask_slurmdbd ? accounting_accounts(uid) : std::vector<std::string>{};
+    return in_slurmdbd ? accounting_user(uid).accounts : std::vector<std::string>{};
   }
 
   void create_reservation(const ClusterReservation& wanted) override {
@@ -418,7 +407,13 @@ class SlurmCluster : public Cluster {
     message.users = users.data();
     if (!partition.empty()) message.partition = partition.data();
     char* made = slurm_create_reservation(&message);
-    if (made == nullptr) fail_slurm("reservation " + wanted.name, errno);
+    if (made == nullptr) {
+      const auto who =
+          errno == ESLURM_INVALID_ACCOUNT
+              ? fmt::format(", of which one has no account in Slurm's accounting (users {})", users)
+              : "";
+      fail_slurm("reservation " + wanted.name + who, errno);
+    }
 #if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 11, 0)
     slurm_xfree(reinterpret_cast<void**>(&made));
 #else

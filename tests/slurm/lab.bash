@@ -48,5 +48,6 @@ submit() { sbatch --parsable "$@"; }
 # stintd_address: host:port of the lab's stintd.
 stintd_address() { awk '/^address/ { print $3 }' "$STINT_CONF"; }
 
-# as_nobody COMMAND…: as the user nobody.
-as_nobody() { setpriv --reuid="$(id -u nobody)" --regid="$(id -g nobody)" --clear-groups "$@"; }
+# as_user NAME COMMAND…, as_nobody COMMAND…: as another user of this machine.
+as_user() { setpriv --reuid="$(id -u "$1")" --regid="$(id -g "$1")" --clear-groups "${@:2}"; }
+as_nobody() { as_user nobody "$@"; }

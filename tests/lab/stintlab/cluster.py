@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from . import LabError, configuration, daemons, nodes, ports, procfs
+from . import LabError, accounting, configuration, daemons, nodes, ports, procfs
 from .layout import Lab
 
 ATTEMPTS = 5       # to find ports that no other program takes in between
@@ -52,6 +52,8 @@ def _start_on_free_ports(lab: Lab) -> None:
     for attempt in range(1, ATTEMPTS + 1):
         _choose_ports(lab)
         configuration.write_all(lab)
+        if lab.accounting:
+            accounting.prepare_database(lab)
         lab.save()
         try:
             return _start_all(lab)
@@ -62,7 +64,7 @@ def _start_on_free_ports(lab: Lab) -> None:
 
 
 def _choose_ports(lab: Lab) -> None:
-    listeners = ["slurmctld", *lab.nodes] + ([] if lab.plain else ["stintd"])
+    listeners = [service for service in lab.services if service != "munged"] + lab.nodes
     lab.ports = dict(zip(listeners, ports.pick_free(len(listeners))))
 
 
@@ -73,6 +75,8 @@ def _start_all(lab: Lab) -> None:
             for node in lab.nodes:
                 daemons.spawn(lab, node)
         daemons.wait_until(lab, service, lambda: daemons.is_ready(lab, service))
+        if service == "slurmdbd":
+            accounting.register_cluster(lab)
     for node in lab.nodes:
         daemons.wait_until(lab, node, lambda: daemons.is_ready(lab, node))
 

@@ -74,7 +74,7 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 TopologyPlugin=topology/tree
-AccountingStorageType=accounting_storage/none
+{_accounting_lines(lab)}
 JobCompType=jobcomp/none
 ReturnToService=2
 {"" if lab.plain else "JobSubmitPlugins=stint"}
@@ -83,6 +83,33 @@ ReturnToService=2
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """ + "".join(line + "\n" for line in lab.slurm_lines)
+
+
+def _accounting_lines(lab: Lab) -> str:
+    if not lab.accounting:
+        return "AccountingStorageType=accounting_storage/none"
+    return ("AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1\n"
+            f"AccountingStoragePort={lab.ports['slurmdbd']}\nAccountingStoragePass={lab.munge_socket}")
+
+
+def slurmdbd_conf(lab: Lab) -> str:
+    return f"""\
+AuthType=auth/munge
+AuthInfo=socket={lab.munge_socket}
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={lab.ports["slurmdbd"]}
+SlurmUser=root
+PluginDir={plugin_directory()}
+LogFile={lab.log("slurmdbd")}
+PidFile={lab.path("run")}/slurmdbd.own.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={lab.ports["mariadbd"]}
+StorageUser=slurm
+StoragePass={lab.database_password}
+StorageLoc=slurm
+"""
 
 
 def stint_conf(lab: Lab) -> str:
@@ -109,6 +136,8 @@ def write_all(lab: Lab) -> None:
     _write_munge_key(lab.path("munge", "key"))
     write_atomically(lab.slurm_conf, slurm_conf(lab))
     write_atomically(lab.path("topology.conf"), topology_conf(lab))
+    if lab.accounting:
+        write_atomically(lab.path("slurmdbd.conf"), slurmdbd_conf(lab), mode=0o600)
     if not lab.plain:
         write_atomically(lab.path("plugstack.conf"), f"optional {lab.build}/lib/spank_stint.so\n")
         write_atomically(lab.stint_conf, stint_conf(lab))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starting and finding a lab's daemons: munged, slurmctld, stintd, and one slurmd a node.
+"""Starting and finding a lab's daemons: munged, slurmctld, stintd, one slurmd a node, and for accounting mariadbd
+and slurmdbd.
 
 All run in the foreground of a session of their own, so that their process id is known from the first moment
 and they outlive the shell that started them."""
@@ -22,7 +23,7 @@ class PortTaken(LabError):
     """Another program was faster; the lab may try again on other ports."""
 
 
-def _find(program: str, package: str) -> str:
+def find(program: str, package: str) -> str:
     path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if not path:
         raise LabError(f"{program} not found; install the package {package}")
@@ -32,14 +33,26 @@ def _find(program: str, package: str) -> str:
 def _command(lab: Lab, daemon: str, rebooted: bool) -> list[str]:
     if daemon == "munged":
         munge = lab.path("munge")
-        return [_find("munged", "munge"), "--foreground", f"--socket={lab.munge_socket}", f"--key-file={munge}/key",
+        return [find("munged", "munge"), "--foreground", f"--socket={lab.munge_socket}", f"--key-file={munge}/key",
                 f"--pid-file={munge}/pid", f"--seed-file={munge}/seed", f"--log-file={lab.log('munged')}",
                 "--origin=127.0.0.1", "--num-threads=4"]
+    if daemon == "mariadbd":
+        return [find("mariadbd", "mariadb-server-core"), *_mariadbd_options(lab)]
+    if daemon == "slurmdbd":
+        return [find("slurmdbd", "slurmdbd"), "-D"]
     if daemon == "slurmctld":
-        return [_find("slurmctld", "slurmctld"), "-D", "-f", str(lab.slurm_conf)]
+        return [find("slurmctld", "slurmctld"), "-D", "-f", str(lab.slurm_conf)]
     if daemon == "stintd":
         return [str(Path(lab.build, "bin", "stintd"))]
-    return [_find("slurmd", "slurmd"), "-D", "-f", str(lab.slurm_conf), "-N", daemon, *(["-b"] if rebooted else [])]
+    return [find("slurmd", "slurmd"), "-D", "-f", str(lab.slurm_conf), "-N", daemon, *(["-b"] if rebooted else [])]
+
+
+def _mariadbd_options(lab: Lab) -> list[str]:
+    folder = lab.path("mariadb")
+    return ["--no-defaults", "--user=root", f"--datadir={folder}/data", f"--socket={folder}/socket",
+            f"--pid-file={folder}/pid", "--bind-address=127.0.0.1", f"--port={lab.ports['mariadbd']}",
+            f"--init-file={folder}/init.sql", "--skip-name-resolve", "--innodb-buffer-pool-size=32M",
+            "--innodb-flush-log-at-trx-commit=2"]
 
 
 def _environment(lab: Lab) -> dict[str, str]:

@@ -3,6 +3,7 @@
 
 import json
 import os
+import secrets
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,8 +31,10 @@ class Lab:
     build: str                   # the build folder whose plugins and programs it uses
     plain: bool = False          # Slurm alone: no stintd, no plugins
     stock: bool = False          # Slurm's own time-outs
+    accounting: bool = False     # with a slurmdbd and its MariaDB
     slurm_lines: list[str] = field(default_factory=list)   # more lines for slurm.conf
     stint_keys: list[str] = field(default_factory=list)    # section.key=value for stint.conf
+    database_password: str = field(default_factory=lambda: secrets.token_hex(16))
     ports: dict[str, int] = field(default_factory=dict)    # of slurmctld, stintd and each node
 
     def path(self, *parts: str) -> Path:
@@ -52,7 +55,8 @@ class Lab:
     @property
     def services(self) -> list[str]:
         """In the order in which they start."""
-        return ["munged", "slurmctld"] + ([] if self.plain else ["stintd"])
+        return ["munged", *(["mariadbd", "slurmdbd"] if self.accounting else []), "slurmctld",
+                *([] if self.plain else ["stintd"])]
 
     def log(self, daemon: str) -> Path:
         return self.path("log", f"{daemon}.log")
@@ -71,7 +75,7 @@ class Lab:
 
     def save(self) -> None:
         state = asdict(self) | {"directory": str(self.directory)}
-        write_atomically(self.path("lab.json"), json.dumps(state, indent=2) + "\n")
+        write_atomically(self.path("lab.json"), json.dumps(state, indent=2) + "\n", mode=0o600)
 
     @staticmethod
     def load(directory: Path) -> "Lab":
