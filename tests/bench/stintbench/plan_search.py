@@ -34,7 +34,8 @@ HORIZON_HOURS = 8 * 7 * 24
 
 def crowded_lab(nodes: int) -> Lab:
     """One slurmctld and many nodes that are powered down, which Slurm may reserve like others."""
-    lines = [f"NodeName=big[0-{nodes - 1}] CPUs=2 RealMemory=4096 State=CLOUD", f"PartitionName=big Nodes=big[0-{nodes - 1}]",
+    names = f"big[0-{nodes - 1}]"
+    lines = [f"NodeName={names} CPUs=2 RealMemory=4096 State=CLOUD", f"PartitionName=big Nodes={names}",
              "SuspendProgram=/bin/true", "ResumeProgram=/bin/true", "SuspendTime=600", "TopologyPlugin=topology/none"]
     return Lab("--plain", "--nodes", "2", *(word for line in lines for word in ("--slurm", line)))
 
