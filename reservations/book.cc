@@ -10,6 +10,7 @@
 #include "base/ini.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "reservations/kill_point.h"
 #include "reservations/refund.h"
 #include "reservations/refusal.h"
 #include "reservations/users.h"
@@ -327,6 +328,7 @@ void Book::publish() {
   table.written = now();
   table_text_ = table.format();
   write_table(*facts_, table_path_, table_text_);
+  kill_point("table.write");
   published_ = rows;
 }
 

@@ -7,10 +7,12 @@
 
 #include <array>
 #include <initializer_list>
+#include <type_traits>
 #include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "reservations/kill_point.h"
 
 namespace stint::reservations {
 namespace {
@@ -329,6 +331,24 @@ auto Ledger::guarded(Work work) const {
   }
 }
 
+// One transaction, and then a point at which a test may end the process.
+template <typename Work>
+auto Ledger::write(std::string_view name, Work work) {
+  return guarded([&](SQLite::Database& database) {
+    SQLite::Transaction transaction(database);
+    if constexpr (std::is_void_v<decltype(work(database))>) {
+      work(database);
+      transaction.commit();
+      kill_point(name);
+    } else {
+      auto result = work(database);
+      transaction.commit();
+      kill_point(name);
+      return result;
+    }
+  });
+}
+
 Ledger::Ledger(const std::string& path) : path_(path) {
   try {
     database_ = std::make_unique<SQLite::Database>(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE,
@@ -361,26 +381,18 @@ void Ledger::prepare_schema() {
 }
 
 std::int64_t Ledger::add_plan(const Plan& plan) {
-  return guarded([&](SQLite::Database& database) {
-    SQLite::Transaction transaction(database);
-    const auto id = insert_plan(database, plan);
-    transaction.commit();
-    return id;
-  });
+  return write("ledger.add_plan", [&](SQLite::Database& database) { return insert_plan(database, plan); });
 }
 
 void Ledger::drop_plan(std::int64_t plan) {
-  guarded([&](SQLite::Database& database) {
-    SQLite::Transaction transaction(database);
+  write("ledger.drop_plan", [&](SQLite::Database& database) {
     if (read_phase(database, plan) != Phase::kBooking) fail("ledger: only an intent can be removed");
     delete_plan(database, plan);
-    transaction.commit();
   });
 }
 
 void Ledger::set_phase(const Plan& plan, const std::optional<HistoryEntry>& entry) {
-  guarded([&](SQLite::Database& database) {
-    SQLite::Transaction transaction(database);
+  write("ledger.set_phase", [&](SQLite::Database& database) {
     const Phase from = read_phase(database, plan.id);
     if (!may_follow(from, plan.phase))
       fail("ledger: a plan that is {} cannot become {}", to_string(from), to_string(plan.phase));
@@ -393,23 +405,19 @@ void Ledger::set_phase(const Plan& plan, const std::optional<HistoryEntry>& entr
     statement.bind(5, plan.id);
     statement.exec();
     if (entry) insert_history(database, plan.id, *entry);
-    transaction.commit();
   });
 }
 
 void Ledger::set_segment(std::int64_t plan, std::size_t k, const Segment& segment,
                          const HistoryEntry& entry) {
-  guarded([&](SQLite::Database& database) {
-    SQLite::Transaction transaction(database);
+  write("ledger.set_segment", [&](SQLite::Database& database) {
     write_segment(database, plan, k, segment);
     insert_history(database, plan, entry);
-    transaction.commit();
   });
 }
 
 void Ledger::begin_change(const PlanChange& change) {
-  guarded([&](SQLite::Database& database) {
-    SQLite::Transaction transaction(database);
+  write("ledger.begin_change", [&](SQLite::Database& database) {
     if (read_phase(database, change.wanted.id) != Phase::kBooked)
       fail("ledger: only a booked plan can be changed");
     const std::int64_t wanted = insert_plan(database, change.wanted);
@@ -421,7 +429,6 @@ void Ledger::begin_change(const PlanChange& change) {
     statement.bind(5, change.entry.action);
     statement.bind(6, change.entry.detail);
     statement.exec();
-    transaction.commit();
   });
 }
 
@@ -440,8 +447,7 @@ std::optional<PlanChange> Ledger::open_change(std::int64_t plan) const {
 }
 
 void Ledger::finish_change(std::int64_t plan) {
-  guarded([&](SQLite::Database& database) {
-    SQLite::Transaction transaction(database);
+  write("ledger.finish_change", [&](SQLite::Database& database) {
     const auto change = read_change(database, plan);
     if (!change) fail("ledger: plan {} has no open change", plan);
     run(database,
@@ -454,18 +460,15 @@ void Ledger::finish_change(std::int64_t plan) {
     run(database, "DELETE FROM changes WHERE plan = ?", {plan});
     delete_plan(database, change->wanted);
     insert_history(database, plan, change->entry);
-    transaction.commit();
   });
 }
 
 void Ledger::drop_change(std::int64_t plan) {
-  guarded([&](SQLite::Database& database) {
-    SQLite::Transaction transaction(database);
+  write("ledger.drop_change", [&](SQLite::Database& database) {
     const auto change = read_change(database, plan);
     if (!change) return;
     run(database, "DELETE FROM changes WHERE plan = ?", {plan});
     delete_plan(database, change->wanted);
-    transaction.commit();
   });
 }
 
@@ -492,7 +495,7 @@ std::optional<Plan> Ledger::find_plan(const std::string& name) const {
 }
 
 void Ledger::add_history(std::int64_t plan, const HistoryEntry& entry) {
-  guarded([&](SQLite::Database& database) { insert_history(database, plan, entry); });
+  write("ledger.add_history", [&](SQLite::Database& database) { insert_history(database, plan, entry); });
 }
 
 std::vector<HistoryEntry> Ledger::history(std::int64_t plan) const {
@@ -510,7 +513,7 @@ std::vector<HistoryEntry> Ledger::history(std::int64_t plan) const {
 }
 
 void Ledger::add_event(const JobEvent& event) {
-  guarded([&](SQLite::Database& database) {
+  write("ledger.add_event", [&](SQLite::Database& database) {
     SQLite::Statement statement(database,
                                 "INSERT INTO events (t, job, event, node, detail) VALUES (?, ?, ?, ?, ?)");
     statement.bind(1, event.t);
@@ -536,8 +539,7 @@ std::vector<JobEvent> Ledger::events(std::uint32_t job) const {
 }
 
 std::optional<std::int64_t> Ledger::add_recovery(const Recovery& recovery, sys_seconds queued) {
-  return guarded([&](SQLite::Database& database) -> std::optional<std::int64_t> {
-    SQLite::Transaction transaction(database);
+  return write("ledger.add_recovery", [&](SQLite::Database& database) -> std::optional<std::int64_t> {
     SQLite::Statement forget(database,
                              "DELETE FROM recoveries WHERE job = ? AND restart = ? AND node = ? AND "
                              "step = 'done' AND noticed < ?");
@@ -552,13 +554,12 @@ std::optional<std::int64_t> Ledger::add_recovery(const Recovery& recovery, sys_s
     insert.bind(5, recovery.noticed);
     const bool added = insert.exec() > 0;
     const std::int64_t id = database.getLastInsertRowid();
-    transaction.commit();
     return added ? std::optional(id) : std::nullopt;
   });
 }
 
 void Ledger::set_step(std::int64_t recovery, Recovery::Step step) {
-  guarded([&](SQLite::Database& database) {
+  write("ledger.set_step", [&](SQLite::Database& database) {
     SQLite::Statement statement(database, "UPDATE recoveries SET step = ? WHERE id = ?");
     statement.bind(1, std::string(to_string(step)));
     statement.bind(2, recovery);
@@ -631,8 +632,7 @@ WHERE plans.account = ? AND plans.currency = ?
 }
 
 void Ledger::set_usage(const std::vector<UsageRow>& rows) {
-  guarded([&](SQLite::Database& database) {
-    SQLite::Transaction transaction(database);
+  write("ledger.set_usage", [&](SQLite::Database& database) {
     SQLite::Statement statement(database, "INSERT OR REPLACE INTO usage VALUES (?, ?, ?, ?, ?, ?, ?)");
     for (const auto& row : rows) {
       int place = 1;
@@ -644,7 +644,6 @@ void Ledger::set_usage(const std::vector<UsageRow>& rows) {
       statement.exec();
       statement.reset();
     }
-    transaction.commit();
   });
 }
 

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "reservations/plan.h"
@@ -135,6 +136,8 @@ class Ledger {
  private:
   template <typename Work>
   auto guarded(Work work) const;
+  template <typename Work>
+  auto write(std::string_view name, Work work);
   void prepare_schema();
 
   std::string path_;

@@ -19,6 +19,7 @@
 #include <type_traits>
 
 #include "base/gres.h"
+#include "reservations/kill_point.h"
 #include "reservations/users.h"
 
 namespace stint::reservations {
@@ -89,6 +90,12 @@ ClusterError::Code code_of(int number) {
 
 void check(int result, const std::string& what) {
   if (result != SLURM_SUCCESS) fail_slurm(what, result > 0 ? result : errno);
+}
+
+// Of a call that changes something in Slurm.
+void check_change(std::string_view point, int result, const std::string& what) {
+  check(result, what);
+  kill_point(point);
 }
 
 std::string text_of(const char* text) {
@@ -419,6 +426,7 @@ class SlurmCluster : public Cluster {
 #else
     free(made);
 #endif
+    kill_point("slurm.create_reservation");
     refuse_shortfall(wanted);
   }
 
@@ -433,14 +441,14 @@ class SlurmCluster : public Cluster {
     if (from.end != to.end) message.end_time = to.end.time_since_epoch().count();
     if (!same_names(from.nodes, to.nodes)) message.node_list = nodes.data();
     if (!same_names(from.users, to.users)) message.users = users.data();
-    check(slurm_update_reservation(&message), "reservation " + to.name);
+    check_change("slurm.update_reservation", slurm_update_reservation(&message), "reservation " + to.name);
   }
 
   void delete_reservation(const std::string& name) override {
     std::string reservation = name;
     reservation_name_msg_t message{};
     message.name = reservation.data();
-    check(slurm_delete_reservation(&message), "reservation " + name);
+    check_change("slurm.delete_reservation", slurm_delete_reservation(&message), "reservation " + name);
   }
 
   void set_node_down(const std::string& node, const std::string& reason) override {
@@ -449,55 +457,61 @@ class SlurmCluster : public Cluster {
   }
 
   void requeue_job(std::uint32_t id) override {
-    check(slurm_requeue(id, 0), fmt::format("job {}", id));
+    check_change("slurm.requeue_job", slurm_requeue(id, 0), fmt::format("job {}", id));
   }
 
   void cancel_job(std::uint32_t id) override {
-    check(slurm_kill_job(id, SIGKILL, 0), fmt::format("job {}", id));
+    check_change("slurm.cancel_job", slurm_kill_job(id, SIGKILL, 0), fmt::format("job {}", id));
   }
 
   void set_job_excluded_nodes(std::uint32_t id, const std::vector<std::string>& nodes) override {
     std::string list = joined(nodes);
-    update_job(id, [&](job_desc_msg_t& message) { message.exc_nodes = list.data(); });
+    update_job("slurm.set_job_excluded_nodes", id,
+               [&](job_desc_msg_t& message) { message.exc_nodes = list.data(); });
   }
 
   void set_job_begin(std::uint32_t id, sys_seconds begin) override {
-    update_job(id, [&](job_desc_msg_t& message) { message.begin_time = begin.time_since_epoch().count(); });
+    update_job("slurm.set_job_begin", id,
+               [&](job_desc_msg_t& message) { message.begin_time = begin.time_since_epoch().count(); });
   }
 
   void place_job(std::uint32_t id, const std::string& reservation, minutes time_limit) override {
     std::string name = reservation;
-    update_job(id, [&](job_desc_msg_t& message) {
+    update_job("slurm.place_job", id, [&](job_desc_msg_t& message) {
       message.reservation = name.data();
       message.time_limit = static_cast<std::uint32_t>(time_limit.count());
     });
   }
 
   void hold_job(std::uint32_t id) override {
-    update_job(id, [](job_desc_msg_t& message) { message.priority = 0; });
+    update_job("slurm.hold_job", id, [](job_desc_msg_t& message) { message.priority = 0; });
   }
 
   void release_job(std::uint32_t id) override {
-    update_job(id, [](job_desc_msg_t& message) { message.priority = INFINITE; });
+    update_job("slurm.release_job", id, [](job_desc_msg_t& message) { message.priority = INFINITE; });
   }
 
   void set_job_reservation(std::uint32_t id, const std::string& reservation) override {
     std::string name = reservation;
-    update_job(id, [&](job_desc_msg_t& message) { message.reservation = name.data(); });
+    update_job("slurm.set_job_reservation", id,
+               [&](job_desc_msg_t& message) { message.reservation = name.data(); });
   }
 
   void set_job_end(std::uint32_t id, sys_seconds end) override {
-    update_job(id, [&](job_desc_msg_t& message) { message.end_time = end.time_since_epoch().count(); });
+    update_job("slurm.set_job_end", id,
+               [&](job_desc_msg_t& message) { message.end_time = end.time_since_epoch().count(); });
   }
 
   void set_job_admin_comment(std::uint32_t id, const std::string& text) override {
     std::string comment = text;
-    update_job(id, [&](job_desc_msg_t& message) { message.admin_comment = comment.data(); });
+    update_job("slurm.set_job_admin_comment", id,
+               [&](job_desc_msg_t& message) { message.admin_comment = comment.data(); });
   }
 
   void warn_job(std::uint32_t id) override {
-    check(slurm_kill_job2(std::to_string(id).c_str(), SIGUSR1, KILL_STEPS_ONLY, nullptr),
-          fmt::format("job {}", id));
+    const auto job = std::to_string(id);
+    check_change("slurm.warn_job", slurm_kill_job2(job.c_str(), SIGUSR1, KILL_STEPS_ONLY, nullptr),
+                 "job " + job);
   }
 
  private:
@@ -530,16 +544,16 @@ class SlurmCluster : public Cluster {
     message.node_state = state;
     message.reason = why.data();
     message.reason_uid = getuid();
-    check(slurm_update_node(&message), "node " + node);
+    check_change("slurm.set_node_down", slurm_update_node(&message), "node " + node);
   }
 
   template <typename Change>
-  static void update_job(std::uint32_t id, Change change) {
+  static void update_job(std::string_view point, std::uint32_t id, Change change) {
     job_desc_msg_t message;
     slurm_init_job_desc_msg(&message);
     message.job_id = id;
     change(message);
-    check(slurm_update_job(&message), fmt::format("job {}", id));
+    check_change(point, slurm_update_job(&message), fmt::format("job {}", id));
   }
 
   std::mutex mutex_;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "reservations/cluster.h"
+#include "reservations/kill_point.h"
 
 namespace stint::reservations {
 
@@ -72,6 +73,7 @@ class FakeCluster : public Cluster {
     refuse_overlap(wanted);
     reservations_[wanted.name] = wanted;
     if (after_create) after_create();
+    kill_point("slurm.create_reservation");
   }
   void update_reservation(const ClusterReservation& from, const ClusterReservation& to) override {
     call("update");
@@ -84,6 +86,7 @@ class FakeCluster : public Cluster {
     }
     reservations_[to.name] = to;
     if (after_update) after_update();
+    kill_point("slurm.update_reservation");
   }
   void delete_reservation(const std::string& name) override {
     call("delete");
@@ -92,6 +95,7 @@ class FakeCluster : public Cluster {
       if (job.reservation == name) throw ClusterError(Code::kBusy, "in use");
     }
     reservations_.erase(name);
+    kill_point("slurm.delete_reservation");
   }
 
   void set_node_down(const std::string& name, const std::string& reason) override {
@@ -103,24 +107,29 @@ class FakeCluster : public Cluster {
     for (auto& [id, job] : jobs_) {
       if (job.state == JobState::kRunning && has(job.nodes, name)) requeue(job);
     }
+    kill_point("slurm.set_node_down");
   }
   void requeue_job(std::uint32_t id) override {
     call("requeue");
     requeue(jobs_.at(id));
+    kill_point("slurm.requeue_job");
   }
   void cancel_job(std::uint32_t id) override {
     call("cancel");
     if (cancels_work) jobs_.at(id).state = JobState::kFinished;
+    kill_point("slurm.cancel_job");
   }
   void set_job_excluded_nodes(std::uint32_t id, const std::vector<std::string>& nodes) override {
     call("exclude");
     if (updates_to_lose-- > 0) return;
     jobs_.at(id).excluded_nodes = nodes;
+    kill_point("slurm.set_job_excluded_nodes");
   }
   void set_job_begin(std::uint32_t id, std::chrono::sys_seconds begin) override {
     call("begin");
     if (updates_to_lose-- > 0) return;
     jobs_.at(id).begin = begin;
+    kill_point("slurm.set_job_begin");
   }
 
   void place_job(std::uint32_t id, const std::string& reservation, std::chrono::minutes limit) override {
@@ -128,31 +137,38 @@ class FakeCluster : public Cluster {
     if (!reservations_.contains(reservation)) throw ClusterError(Code::kMissing, "no such reservation");
     jobs_.at(id).reservation = reservation;
     jobs_.at(id).time_limit = limit;
+    kill_point("slurm.place_job");
   }
   void hold_job(std::uint32_t id) override {
     call("hold");
     jobs_.at(id).held = true;
+    kill_point("slurm.hold_job");
   }
   void release_job(std::uint32_t id) override {
     call("release");
     jobs_.at(id).held = jobs_.at(id).held_without_plan = false;
+    kill_point("slurm.release_job");
   }
   void set_job_reservation(std::uint32_t id, const std::string& reservation) override {
     call("move");
     if (!reservations_.contains(reservation)) throw ClusterError(Code::kMissing, "no such reservation");
     jobs_.at(id).reservation = reservation;
+    kill_point("slurm.set_job_reservation");
   }
   void set_job_end(std::uint32_t id, std::chrono::sys_seconds end) override {
     call("end");
     jobs_.at(id).end = end;
+    kill_point("slurm.set_job_end");
   }
   void set_job_admin_comment(std::uint32_t id, const std::string& text) override {
     call("comment");
     jobs_.at(id).admin_comment = text;
+    kill_point("slurm.set_job_admin_comment");
   }
   void warn_job(std::uint32_t id) override {
     call("warn");
     ++warnings[id];
+    kill_point("slurm.warn_job");
   }
 
   void requeue(ClusterJob& job) {
