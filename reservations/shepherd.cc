@@ -252,15 +252,17 @@ void Shepherd::warn(const Charge& charge, std::size_t k, sys_seconds ends) {
   warned_.insert({job.id, job.restart});
 }
 
-// First where it goes, then off: killed in between, the next round sees a job that runs in a segment to come.
+// First the word, then where it goes, then off: killed in between, the next round sees a job that was sent on
+// and runs in a segment to come.
 void Shepherd::send_on(const Charge& charge, std::size_t k, std::size_t next) {
   const auto& [job, plan, wishes] = charge;
   const auto& segment = plan.segments[next];
   if (segment.end <= plan.segments[k].end) return;
+  const auto event = fmt::format("requeued for segment {} of plan {}, which begins {}", next, plan.name,
+                                 format_time(segment.start));
+  const auto sent = time_of_event(job.id, "sent_on", event);
+  if (!sent || *sent < static_cast<double>(unix_of(job.started))) add_event(job.id, "sent_on", event);
   cluster_.set_job_reservation(job.id, segment.reservation);
-  add_event(job.id, "sent_on",
-            fmt::format("requeued for segment {} of plan {}, which begins {}", next, plan.name,
-                        format_time(segment.start)));
   cluster_.requeue_job(job.id);
 }
 

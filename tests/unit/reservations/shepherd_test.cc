@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "reservations/kill_point.h"
 #include "tests/unit/reservations/fake_cluster.h"
 #include "tests/unit/reservations/scratch.h"
 
@@ -250,6 +251,25 @@ TEST_F(ShepherdTest, AJobWithoutARecipeIsWarnedOnceThenRequeuedIntoTheNextSegmen
   EXPECT_EQ(cluster_.warnings[kJob], 1);
   EXPECT_EQ(job().restart, 0U);
   tend_at(1'590);
+  EXPECT_EQ(job().restart, 1U);
+  EXPECT_EQ(job().reservation, "sft.1");
+  EXPECT_THAT(event_names(), ElementsAre("may_run", "warned", "sent_on"));
+}
+
+TEST_F(ShepherdTest, KilledWhileItSendsAJobOnTheNextOneDoesTheRest) {
+  add_running().time_limit = minutes{9};
+  for (const char* point : {"ledger.add_event", "slurm.set_job_reservation", "slurm.requeue_job"}) {
+    restart_stintd();
+    tend_at(1'589);  // warned, and its end is set
+    if (job().restart > 0) break;
+    set_kill_handler([point](std::string_view name) {
+      if (name == point) throw FakeCluster::Killed();
+    });
+    EXPECT_THROW(tend_at(1'590), FakeCluster::Killed) << point;
+    set_kill_handler({});
+  }
+  restart_stintd();
+  tend_at(1'591);
   EXPECT_EQ(job().restart, 1U);
   EXPECT_EQ(job().reservation, "sft.1");
   EXPECT_THAT(event_names(), ElementsAre("may_run", "warned", "sent_on"));
