@@ -35,13 +35,13 @@ of_plans() {
     $p.segments[] | [.reservation, .end, (.nodes | sort | join(",")), ($p.users | sort | join(","))] | @tsv' | sort
 }
 of_slurm() {
-  local line
-  scontrol --oneliner show reservation 2>/dev/null | grep ReservationName | while read -r line; do
-    printf '%s\t%s\t%s\t%s\n' "$(field ReservationName)" "$(epoch "$(field EndTime)")" \
-      "$(scontrol show hostnames "$(field Nodes)" | sort | paste -sd,)" "$(field Users | tr , '\n' | sort | paste -sd,)"
+  scontrol --oneliner show reservation 2>/dev/null | grep ReservationName | while read -r reservation; do
+    printf '%s\t%s\t%s\t%s\n' "$(of "$reservation" ReservationName)" "$(epoch "$(of "$reservation" EndTime)")" \
+      "$(scontrol show hostnames "$(of "$reservation" Nodes)" | sort | paste -sd,)" \
+      "$(of "$reservation" Users | tr , '\n' | sort | paste -sd,)"
   done | sort
 }
-field() { grep -oP "(?<=\b$1=)\S+" <<<"$line"; }
+of() { grep -oP "(?<=\b$2=)\S+" <<<"$1"; }
 of_table() { grep -oP '(?<=^\[segment ).*(?=\]$)' "$STINT_LAB/state/stint_plans.ini" | sort; }
 nothing_open() { [[ $(stint plan list --format json | jq '[.[] | select(.state == "booking")] | length') == 0 ]]; }
 agree() {

@@ -2,8 +2,8 @@
 // Every operation on a plan, killed at every point where something lasts: the next stintd brings the ledger,
 // Slurm and the plan table together, as the plan was or as it was wanted, also when it is killed while it
 // does so.
-#include <gmock/gmock.h>
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/plan_table.h"
