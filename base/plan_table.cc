@@ -18,7 +18,7 @@ using std::chrono::sys_seconds;
 
 constexpr std::string_view kPlanPrefix = "plan ", kSegmentPrefix = "segment ";
 constexpr std::int64_t kLastSecond = 253402300799;  // the year 9999
-constexpr std::int64_t kMaxNodes = 65536, kMaxGpus = 65536;
+constexpr std::int64_t kMaxNodes = 65536, kMaxGpus = 65536, kMaxMinutes = 1LL << 32;
 
 const std::vector<std::string>& states() {
   static const std::vector<std::string> kStates = {"pending", "scheduled", "active",
@@ -64,6 +64,8 @@ void set_plan_key(PlanRow& plan, const IniEntry& entry) {
     plan.spares = static_cast<int>(parse_integer(value, 0, kMaxNodes));
   } else if (key == "gpus") {
     plan.gpus = static_cast<int>(parse_integer(value, 0, kMaxGpus));
+  } else if (key == "max_time") {
+    plan.max_time = std::chrono::minutes(parse_integer(value, 1, kMaxMinutes));
   } else {
     fail("unknown key '{}' in [{}]", key, section);
   }
@@ -122,7 +124,8 @@ void set_key(PlanTable& table, const IniEntry& entry) {
   }
 }
 
-// Every key of the format but gpus must be there: a row with a hole would let jobs in or out wrongly.
+// Every key of the format but gpus and max_time must be there: a row with a hole would let jobs in or out
+// wrongly.
 void check_complete(const IniFile& file) {
   const auto need = [&](const std::string& section, std::initializer_list<const char*> keys) {
     for (const char* key : keys) {
@@ -163,6 +166,7 @@ std::string format_plan(const PlanRow& plan) {
                   plan.name, state_of(plan.state), join(plan.users), fmt::join(plan.uids, ","),
                   plan.partition, plan.nodes, plan.spares);
   if (plan.gpus) text += fmt::format("gpus = {}\n", *plan.gpus);
+  if (plan.max_time) text += fmt::format("max_time = {}\n", plan.max_time->count());
   for (const SegmentRow& segment : plan.segments) {
     check_value(segment.nodes, what);
     text += fmt::format("[segment {}]\nstart = {}\nend = {}\nnodes = {}\n", segment.reservation,

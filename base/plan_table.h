@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The plan table: what slurmctld's job_submit plugin knows of plans. stintd writes it as one INI file beside
 // Slurm's state (atomic rename, 0644); the plugin reads it when its mtime changes. No RPC, no Slurm types.
-// Every key but gpus is needed; what stands behind <- is explanation, not part of the file.
+// Every key but gpus and max_time is needed; what stands behind <- is explanation, not part of the file.
 //
 //   [table]
 //   written = 1795444444        <- seconds since the epoch
@@ -13,6 +13,7 @@
 //   nodes = 4
 //   spares = 1
 //   gpus = 8                    <- fewest of any of its nodes; may be missing: not known
+//   max_time = 1440             <- MaxTime of the partition in minutes; missing: no limit
 //   [segment demo.0]            <- reservation name; stands after its plan
 //   start = 1795444444
 //   end = 1795448044
@@ -45,6 +46,7 @@ struct PlanRow {
   int spares = 0;
   std::vector<SegmentRow> segments;
   std::optional<int> gpus{};  // of that node of the plan which has the fewest; none: not known
+  std::optional<std::chrono::minutes> max_time{};  // of a job in the partition; none: no limit
 
   bool may_submit(std::uint32_t uid) const;
   // The segment that holds `now`, else the next one; nullptr when all are over.

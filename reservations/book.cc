@@ -66,6 +66,13 @@ std::string obstacle(const Offer& offer, const Planner& planner) {
                      taken.size() == 1 ? "is" : "are");
 }
 
+// An offer that is taken after it should have begun ends later than it was offered.
+std::string ends_too_late(const Offer& offer, const OfferQuery& query) {
+  if (query.before == sys_seconds{} || offer.finish() <= query.before) return {};
+  return fmt::format("begun now it would end {}, and all was to be over by {}", format_time(offer.finish()),
+                     format_time(query.before));
+}
+
 // The plugin in slurmctld reads it as SlurmUser. Where plans are private, so is the table.
 void write_table(const ClusterFacts& facts, const std::string& path, const std::string& text) {
   write_file_atomically(path, text, facts.private_reservations ? 0600 : 0644);
@@ -158,7 +165,8 @@ void Book::plan_by_offer(Plan& plan, const std::string& id, std::uint32_t uid) {
   const sys_seconds offered = offer.segments.front().window.start;
   if (offered < now() + std::chrono::minutes{1}) offer = begun_at(offer, now());
   if (offered > now() && !obstacle(offer, planner).empty()) offer = shelved.offer;
-  if (const auto why = obstacle(offer, planner); !why.empty()) {
+  const auto too_late = ends_too_late(offer, shelved.request.query);
+  if (const auto why = too_late.empty() ? obstacle(offer, planner) : too_late; !why.empty()) {
     throw OfferTaken(fmt::format("offer {}: {}; nothing is booked", id, why),
                      desk_.search(shelved.request, uid));
   }
@@ -310,6 +318,8 @@ void Book::learn_facts() {
   auto facts = cluster_.facts();
   if (facts_ && facts_->private_reservations != facts.private_reservations) published_.clear();
   facts_ = std::move(facts);
+  partition_limits_.clear();
+  for (const auto& partition : cluster_.partitions()) partition_limits_[partition.name] = partition.max_time;
   table_path_ = facts_->state_save_location + "/" + contract::kPlanTableFile;
 }
 
@@ -320,10 +330,13 @@ void Book::publish() {
   for (auto& plan : ledger_.plans_since(now() - kRemembered)) {
     if (plan.phase != Phase::kBooking) newest[plan.name] = std::move(plan);
   }
-  for (const auto& [name, plan] : newest) table.plans.push_back(to_table_row(plan, now()));
+  if (!facts_) learn_facts();
+  for (const auto& [name, plan] : newest) {
+    table.plans.push_back(to_table_row(plan, now()));
+    table.plans.back().max_time = partition_limits_[plan.kind.partition];
+  }
   table.written = kNoStamp;
   const std::string rows = table.format();
-  if (!facts_) learn_facts();
   if (rows == published_ && holds(table_path_, table_text_)) return;
   table.written = now();
   table_text_ = table.format();

@@ -115,6 +115,7 @@ class Book {
 
   std::mutex change_;  // one change at a time
   std::optional<ClusterFacts> facts_;
+  std::map<std::string, std::optional<std::chrono::minutes>> partition_limits_;  // MaxTime
   std::string table_path_;
   std::string published_;   // the table's rows as last written
   std::string table_text_;  // the same with its time

@@ -156,9 +156,21 @@ minutes room(const SegmentRow& segment, sys_seconds start) {
   return floor<minutes>(segment.end - std::max(start, segment.start));
 }
 
+// In words: what bounds a job's time.
+std::string bound_text(const PlanRow& plan, const SegmentRow& segment, bool by_partition) {
+  return by_partition ? fmt::format("partition {} allows no more", plan.partition)
+                      : fmt::format("the plan's time ends {}", format_time(segment.end));
+}
+
 void fit_time(const JobRequest& request, const PlanRow& plan, const SegmentRow& segment, sys_seconds start,
               JobChanges& changes) {
-  const minutes left = room(segment, start);
+  minutes left = room(segment, start);
+  const bool by_partition = plan.max_time && *plan.max_time < left;
+  if (by_partition) left = *plan.max_time;
+  if (by_partition && request.time_min && *request.time_min > left) {
+    refuse(Cause::kTime, "plan {}: its partition {} allows {} at most; lower --time-min", plan.name,
+           plan.partition, format_duration(left));
+  }
   if (request.time_min && *request.time_min > left) {
     refuse(Cause::kTime, "plan {}: ends {}, {} minute{} after the job could start; lower --time-min",
            plan.name, format_time(segment.end), left.count(), left.count() == 1 ? "" : "s");
@@ -167,8 +179,8 @@ void fit_time(const JobRequest& request, const PlanRow& plan, const SegmentRow& 
       request.time_limit ? request.time_limit : request.environment.time_limit;
   changes.time_limit = std::min(left, wish.value_or(left));
   if (request.time_limit && *request.time_limit > left) {
-    changes.note = fmt::format("plan {}: time limit cut to {}; the plan's time ends {}", plan.name,
-                               format_duration(left), format_time(segment.end));
+    changes.note = fmt::format("plan {}: time limit cut to {}; {}", plan.name, format_duration(left),
+                               bound_text(plan, segment, by_partition));
   }
 }
 

@@ -6,7 +6,7 @@ load lab
 bats_require_minimum_version 1.5.0
 
 setup_file() {
-  lab_up --nodes 6 --slurm "PartitionName=other Nodes=ALL MaxTime=INFINITE State=UP"
+  lab_up --nodes 6 --slurm "PartitionName=other Nodes=ALL MaxTime=INFINITE State=UP" --slurm EnforcePartLimits=ALL
   mkdir -m 777 "$STINT_LAB/work"
   chmod 755 "$STINT_LAB"
   echo "once upon a time" >"$STINT_LAB/work/book.txt"
@@ -207,4 +207,16 @@ E
   sleep 5
   job_is "$job" PENDING
   [[ $(field "$job" Reservation) == demo.0 ]]
+}
+
+table_says() { grep -q "$1" "$STINT_LAB/state/stint_plans.ini"; }
+
+@test "the partition's longest time is the job's, and a longer wish is cut with a word" {
+  scontrol update PartitionName=main MaxTime=20
+  wait_until 10 table_says "max_time = 20"
+  job=$(submit --training-plan=demo --wrap 'sleep 30')
+  [[ $(field "$job" TimeLimit) == 00:20:00 ]]
+  run --separate-stderr -0 submit --training-plan=demo --time=50 --wrap 'sleep 30'
+  [[ $stderr == *"plan demo: time limit cut to 00:20:00; partition main allows no more"* ]]
+  scontrol update PartitionName=main MaxTime=UNLIMITED
 }

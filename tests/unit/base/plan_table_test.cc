@@ -97,6 +97,9 @@ TEST(PlanTable, GpusOfAPlanMayBeUnknown) {
   PlanTable table;
   table.plans = {demo()};
   EXPECT_EQ(PlanTable::parse(table.format(), "t").plans[0].gpus, std::nullopt);
+  EXPECT_EQ(PlanTable::parse(table.format(), "t").plans[0].max_time, std::nullopt);
+  table.plans[0].max_time = std::chrono::minutes{90};
+  EXPECT_EQ(PlanTable::parse(table.format(), "t").plans[0].max_time, std::chrono::minutes{90});
   for (const int gpus : {0, 8}) {
     table.plans[0].gpus = gpus;
     EXPECT_EQ(PlanTable::parse(table.format(), "t").plans[0].gpus, gpus);

@@ -362,6 +362,18 @@ TEST_F(OfferedBookTest, AnOfferFromNowOnBeginsWhenItIsBooked) {
   EXPECT_EQ(plan.segments[0].end, now() + seconds{1'800});
 }
 
+TEST_F(OfferedBookTest, AnOfferThatWouldEndTooLateByNowIsRefused) {
+  wanted_.query.duration = seconds{1'800};
+  wanted_.query.before = now() + seconds{2'000};
+  const auto id = offer();
+  cluster_.now += 300;
+  EXPECT_THAT(refused(by_offer(id)).second, HasSubstr("and all was to be over by"));
+  EXPECT_TRUE(cluster_.reservations_.contains("maintenance"));
+  EXPECT_FALSE(cluster_.reservations_.contains("split.0"));
+  cluster_.now -= 200;
+  EXPECT_EQ(book_->create(by_offer(id), kRoot).segments[0].end, now() + seconds{1'800});
+}
+
 TEST_F(OfferedBookTest, AnOfferOfTheNextMinuteBeginsAtOnceWhereItsNodesAreFree) {
   cluster_.now += 20;
   wanted_.query.duration = seconds{1'800};

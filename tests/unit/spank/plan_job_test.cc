@@ -149,6 +149,21 @@ TEST(PlanJob, LongerWishOfTheUserIsCutAndSaidSo) {
   EXPECT_THAT(changes.note, HasSubstr("plan demo: time limit cut to 01:00:00"));
 }
 
+TEST(PlanJob, ThePartitionsLimitIsTheJobsToo) {
+  PlanTable table = sample_table();
+  for (auto& plan : table.plans) plan.max_time = minutes(40);
+  const auto decide = [&](const JobRequest& request) { return decide_plan_job(request, table, kNow); };
+  EXPECT_EQ(std::get<JobChanges>(decide(job_in("demo"))).time_limit, minutes(40));
+  EXPECT_EQ(std::get<JobChanges>(decide(job_in("demo"))).note, "");
+  JobRequest request = job_in("demo");
+  request.time_limit = minutes(50);
+  EXPECT_EQ(std::get<JobChanges>(decide(request)).note,
+            "plan demo: time limit cut to 00:40:00; partition main allows no more");
+  request.time_min = minutes(41);
+  EXPECT_EQ(std::get<Refusal>(decide(request)).message,
+            "plan demo: its partition main allows 00:40:00 at most; lower --time-min");
+}
+
 TEST(PlanJob, LongerWishOfTheRecipeIsCutInSilence) {
   JobRequest request = job_in("demo");
   request.environment.time_limit = minutes(600);
