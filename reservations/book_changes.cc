@@ -61,7 +61,8 @@ void keep_what_is_not_refunded(const RefundRule& rule, const Plan& plan, sys_sec
   proposal.wanted.price.cents += kept;
   proposal.adds_cents += kept;
   if (less > 0)
-    proposal.wanted.price.breakdown += fmt::format("; {} less since shrunk", amount_text(less - kept));
+    proposal.wanted.price.breakdown +=
+        fmt::format("; {} less for shrinking to {}", amount_text(less - kept), size_text(proposal.wanted));
 }
 
 template <typename Work>
@@ -151,7 +152,8 @@ Plan Book::extend(const std::string& name, const std::string& offer, std::uint32
   changed.segments = wanted.segments;
   changed.switches = wanted.switches;
   changed.price.cents += proposal.adds_cents;
-  changed.price.breakdown += fmt::format("; {} more for an extension", amount_text(proposal.adds_cents));
+  changed.price.breakdown +=
+      fmt::format("; {} more for an extension to {}", amount_text(proposal.adds_cents), size_text(changed));
   return commit(plan, changed, uid, "extended",
                 fmt::format("{} -> {}, {} {} more", size_text(plan), size_text(changed),
                             amount_text(proposal.adds_cents), plan.price.currency));

@@ -182,7 +182,8 @@ TEST_F(BookMoneyTest, AnExtensionIsHeldToTheBudgetToo) {
   ASSERT_FALSE(offers.empty());
   const auto extended = book_->extend("a", offers[0].first, kRoot);
   EXPECT_EQ(extended.price.amount(), "12.00");
-  EXPECT_EQ(book_->show("a").price.breakdown, "2 h at 1.00 a node and hour; 4.00 more for an extension");
+  EXPECT_THAT(book_->show("a").price.breakdown,
+              testing::StartsWith("2 h at 1.00 a node and hour; 4.00 more for an extension to "));
   EXPECT_EQ(ledger_.charged("physics", "EUR", {now(), now() + hours{24}}), 1'200);
 }
 
