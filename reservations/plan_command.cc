@@ -19,6 +19,7 @@
 #include "reservations/plan.h"
 #include "reservations/plan_change_command.h"
 #include "reservations/plan_report.h"
+#include "reservations/plan_timeline.h"
 #include "reservations/plan_view.h"
 #include "reservations/service_call.h"
 #include "reservations/users.h"
@@ -67,6 +68,11 @@ json call(const Options& options, const std::string& method, const std::string& 
 
 void print(const Options& options, const json& answer, std::string (*as_text)(const json&)) {
   std::cout << (options.format == "json" ? answer.dump(2) + "\n" : as_text(answer));
+}
+
+std::string shown_text(const json& plan) {
+  const auto now = std::chrono::floor<seconds>(std::chrono::system_clock::now());
+  return plan_text(plan) + "\n" + timeline_text(plan, now);
 }
 
 bool mine(const json& plan) {
@@ -311,7 +317,7 @@ CLI::App& add_plan_command(CLI::App& app) {
   add_create(*group, options);
   add_list(*group, options);
   auto& show_command = add_subcommand(*group, options, "show", "Show one plan", [](const Options& chosen) {
-    print(chosen, call(chosen, "GET", plan_path(chosen.name)), plan_text);
+    print(chosen, call(chosen, "GET", plan_path(chosen.name)), shown_text);
   });
   show_command.add_option("NAME", options->name, "the plan")->required();
   auto& history_command =
