@@ -162,6 +162,18 @@ void check_plan_name(const std::string& plan) {
       plan.substr(0, 64), kMaxNameLength);
 }
 
+// A plan and its nodes belong to one cluster, as do the numbers that a recipe sets. Another cluster need not
+// know Stint, and would run the job as if nothing had been asked for.
+void check_clusters(const Choices& choices, const stint_client_request& request) {
+  if (!request.clusters || (choices.plan.text.empty() && choices.recipe.text.empty())) return;
+  const std::string own = request.own_cluster ? request.own_cluster : "";
+  for (const std::string& cluster : split(request.clusters, ',')) {
+    if (cluster.empty() || cluster == own) continue;
+    fail("--{}: is for cluster {}, not for '{}'; drop --clusters, or submit on a machine of that cluster",
+         choices.plan.text.empty() ? contract::kRecipeOption : contract::kPlanOption, own, cluster);
+  }
+}
+
 void prepare_job(const Choices& choices, const stint_client_request& request, const stint_client_host& host) {
   const Config config = load_config(request.config_path ? request.config_path : "");
   const Control control(host);
@@ -197,6 +209,7 @@ void prepare_step(const Choices& choices, const stint_client_request& request) {
 void prepare(const stint_client_request& request, const stint_client_host& host) {
   const Choices choices = choose(request);
   if (request.step) return prepare_step(choices, request);
+  check_clusters(choices, request);
   prepare_job(choices, request, host);
 }
 

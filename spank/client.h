@@ -18,6 +18,8 @@ struct stint_client_request {
   const char* recipe_given;
   const char* recipe_inherited;
   const char* config_path;  // stint.conf; NULL: $STINT_CONF or the default
+  const char* clusters;     // --clusters, from wherever the client took it
+  const char* own_cluster;  // ClusterName of slurm.conf
   bool step;                // srun inside a job: a step, no new job
 };
 

@@ -112,6 +112,8 @@ void apply(const JobChanges& changes, job_desc_msg_t& job) {
   set_text(job.partition, changes.partition);
   set_text(job.tres_per_node, tres_of(changes.gres));
   set_text(job.admin_comment, changes.admin_comment);
+  set_text(job.clusters,
+           text_of(slurm_conf.cluster_name));  // no sibling in a federation: it has not our nodes
   job.shared = JOB_SHARED_NONE;
   if (job.requeue == NO_VAL16) job.requeue = 1;
   job.open_mode = OPEN_MODE_APPEND;

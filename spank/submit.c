@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 #include <limits.h>
+#include <slurm/slurm.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,8 @@
 
 #include "spank/client.h"
 #include "spank/options.h"
+
+extern slurm_conf_t slurm_conf;  // of the client, which <slurm/slurm.h> does not declare
 
 static const char kClientHalf[] = "stint_spank_client.so";
 
@@ -77,6 +80,18 @@ static stint_client_prepare_f* open_client_half(void) {
   return prepare;
 }
 
+// The client's own table of options knows --clusters from the command line, a script and the environment
+// alike. NULL: not given, or a client that keeps its options elsewhere.
+static const char* chosen_clusters(void) {
+  typedef char* option_get_f(void* options, const char* name);
+  void* options = dlsym(RTLD_DEFAULT, "opt");
+  void* symbol = dlsym(RTLD_DEFAULT, "slurm_option_get");
+  if (!options || !symbol) return NULL;
+  option_get_f* option_get;
+  memcpy(&option_get, &symbol, sizeof option_get);
+  return option_get(options, "clusters");
+}
+
 static int prepare(spank_t spank, int ac, char** argv, bool step) {
   const struct stint_value* plan = stint_option_value(STINT_OPTION_PLAN);
   const struct stint_value* recipe = stint_option_value(STINT_OPTION_RECIPE);
@@ -85,6 +100,8 @@ static int prepare(spank_t spank, int ac, char** argv, bool step) {
       .plan_inherited = plan->inherited,
       .recipe_given = recipe->given,
       .recipe_inherited = recipe->inherited,
+      .clusters = chosen_clusters(),
+      .own_cluster = slurm_conf.cluster_name,
       .step = step,
   };
   const struct stint_client_host host = {spank, control_set, control_unset, report_error, report_note};

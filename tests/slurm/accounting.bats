@@ -77,6 +77,21 @@ account_of() { stint plan show "$1" --format json | jq -r .account; }
   [[ $output == *"has no account in Slurm's accounting (users nobody,bin)"* ]]
 }
 
+@test "in a federation a plan job stays on its plan's cluster, others go where they went" {
+  admin federation union Clusters="$CLUSTER",elsewhere
+  wait_until 20 federated
+  stint plan create --name local --nodes 1 --duration 30m
+  job=$(submit --training-plan=local --output=/dev/null --chdir=/tmp --wrap true)
+  viable=$(scontrol --oneliner show job "$job" | grep -oP '(?<=FedViableSiblings=)\S+')
+  wait_until 30 job_is "$job" COMPLETED
+  other=$(submit --output=/dev/null --chdir=/tmp --hold --wrap true)
+  elsewhere=$(scontrol --oneliner show job "$other" | grep -oP '(?<=FedViableSiblings=)\S+')
+  scancel "$other"
+  sacctmgr --immediate --quiet delete federation union
+  [[ $viable == "$CLUSTER" && $elsewhere == *elsewhere* ]]
+}
+federated() { scontrol show federation | grep -q "Federation: *union"; }
+
 @test "while slurmdbd is frozen or dead, bookings go on, charged to whom slurmctld remembers" {
   lab stop slurmdbd
   as_nobody timeout 20 stint plan create --name frozen --nodes 1 --duration 10m

@@ -125,6 +125,15 @@ refused() {
   nothing_queued
 }
 
+@test "a job for another cluster is refused, wherever it is asked for" {
+  refused "not for 'far'" sbatch --training-plan=demo -M far --wrap true
+  SBATCH_CLUSTERS=far refused "not for 'far'" sbatch --recipe="$RECIPE" --wrap true
+  printf '#!/bin/sh\n#SBATCH --training-plan=demo\n#SBATCH --clusters=far\n' >far.sh
+  refused "not for 'far'" sbatch far.sh
+  refused "not for 'far'" salloc --training-plan=demo --clusters=far true
+  refused "not for 'far'" srun --training-plan=demo -M far true
+}
+
 @test "a bad recipe or value is refused before slurmctld hears of it" {
   refused "did you mean 'nodes'?" sbatch --training-plan=demo --recipe="$RECIPE,resources.ndes=3" --wrap true
   refused "did you mean 'tiny-llama'?" salloc --recipe=tiny-lama true

@@ -40,6 +40,7 @@ struct Said {
   const char* plan_inherited = nullptr;
   const char* recipe_given = nullptr;
   const char* recipe_inherited = nullptr;
+  const char* clusters = nullptr;
   bool step = false;
 };
 
@@ -78,8 +79,14 @@ class ClientHalf : public ::testing::Test {
   }
 
   int prepare(const Said& said) {
-    const stint_client_request request = {said.plan_given,       said.plan_inherited, said.recipe_given,
-                                          said.recipe_inherited, config_.c_str(),     said.step};
+    const stint_client_request request = {said.plan_given,
+                                          said.plan_inherited,
+                                          said.recipe_given,
+                                          said.recipe_inherited,
+                                          config_.c_str(),
+                                          said.clusters,
+                                          "here",
+                                          said.step};
     const stint_client_host host = {
         &host_,
         [](void* context, const char* name, const char* value) {
@@ -115,6 +122,18 @@ class ClientHalf : public ::testing::Test {
   std::string folder_, config_;
   stint_client_prepare_f* prepare_ = nullptr;
 };
+
+TEST_F(ClientHalf, RefusesJobsForOtherClusters) {
+  EXPECT_NE(prepare({.plan_given = "demo", .clusters = "here,there"}), 0);
+  EXPECT_THAT(host_.errors,
+              ElementsAre("--training-plan: is for cluster here, not for 'there'; drop --clusters, or "
+                          "submit on a machine of that cluster"));
+  EXPECT_EQ(environment(contract::kPlanEnv), "");
+  EXPECT_NE(prepare({.recipe_given = "mine", .clusters = "all"}), 0);
+  EXPECT_NE(prepare({.plan_inherited = "demo", .clusters = "there"}), 0);
+  EXPECT_EQ(prepare({.plan_given = "demo", .clusters = "here"}), 0);
+  EXPECT_EQ(prepare({.plan_given = "none", .plan_inherited = "demo", .clusters = "there"}), 0);
+}
 
 TEST_F(ClientHalf, FreezesTheRecipeIntoTheEnvironment) {
   ASSERT_EQ(prepare({.plan_given = "demo", .recipe_given = "mine,resources.nodes=3"}), 0);
