@@ -99,7 +99,7 @@ void set_server_uids(Config& config, const std::string& user, bool named) {
 void set_key(Config& config, const IniEntry& entry) {
   const std::string name = entry.section + "." + entry.key;
   if (name == "stintd.address") {
-    parse_host_port(entry.value);
+    parse_addresses(entry.value);
     config.address = entry.value;
   } else if (name == "stintd.user") {
     set_server_uids(config, entry.value, true);
@@ -120,6 +120,12 @@ std::string choose_path(const std::string& explicit_path) {
 }
 
 }  // namespace
+
+std::vector<HostPort> parse_addresses(std::string_view address) {
+  std::vector<HostPort> targets;
+  for (const std::string& part : split(address, ',')) targets.push_back(parse_host_port(part));
+  return targets;
+}
 
 Config load_config(const std::string& explicit_path) {
   Config config;

@@ -5,20 +5,25 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/ini.h"
+#include "base/text.h"
 
 namespace stint {
 
 struct Config {
-  std::string path;                        // where it was read from; empty: built-in defaults
-  std::string address;                     // [stintd] address = host:port, what clients dial
+  std::string path;     // where it was read from; empty: built-in defaults
+  std::string address;  // [stintd] address = host:port[,host:port…], what clients dial, one after the other
   std::vector<std::uint32_t> server_uids;  // [stintd] user = slurm: who may sign replies (root always may)
   std::string munge_socket;                // [munge] socket =
   std::vector<std::string> recipe_path;  // [recipes] path = dir:dir, searched before the installed catalogue
   IniFile file;                          // the whole file, for the rooms' own sections
 };
+
+// "head:6821,spare:6821" -> both, in order. Throws Error that names the part that is no host:port.
+std::vector<HostPort> parse_addresses(std::string_view address);
 
 // Throws Error with file:line on unknown sections or keys ("did you mean"). `explicit_path` wins over the
 // environment. A missing default file is fine (defaults), a missing named file is an error.

@@ -11,8 +11,8 @@
 #include <cstdlib>
 #include <memory>
 
+#include "base/config.h"
 #include "base/error.h"
-#include "base/text.h"
 
 namespace stint {
 namespace {
@@ -60,9 +60,12 @@ std::string sha256(std::string_view text) {
   return fmt::format("{:02x}", fmt::join(digest, digest + length, ""));
 }
 
-HostPort split_address(const std::string& address) {
+// For each of several addresses: a host that is down must not use up the caller's patience.
+constexpr std::chrono::milliseconds kConnectTimeout{2'000};
+
+std::vector<HostPort> split_address(const std::string& address) {
   try {
-    return parse_host_port(address);
+    return parse_addresses(address);
   } catch (const Error& error) {
     fail("stintd's address: {}", error.what());
   }
@@ -86,6 +89,25 @@ void verify_reply(const httplib::Response& reply, const Munge& munge, const std:
   }
   if (opened.payload != reply_payload(request_credential, reply.status, reply.body)) {
     fail("stintd at {}: its reply was changed on the way", address);
+  }
+}
+
+bool nobody_there(httplib::Error error) {
+  return error == httplib::Error::Connection || error == httplib::Error::ConnectionTimeout;
+}
+
+// What was sent may have been done: only where nobody took the connection, the next is asked.
+httplib::Result send(const httplib::Request& request, const std::vector<HostPort>& targets,
+                     std::chrono::milliseconds timeout) {
+  for (std::size_t i = 0;; ++i) {
+    const bool last = i + 1 == targets.size();
+    httplib::Client client(targets[i].host, targets[i].port);
+    client.set_connection_timeout(targets.size() == 1 ? timeout : std::min(timeout, kConnectTimeout));
+    client.set_read_timeout(timeout);
+    client.set_write_timeout(timeout);
+    client.set_url_encode(false);
+    httplib::Result result = client.send(request);
+    if (result || last || !nobody_there(result.error())) return result;
   }
 }
 
@@ -127,7 +149,7 @@ HttpClient::HttpClient(std::string address, Munge munge, std::vector<std::uint32
 HttpReply HttpClient::call(const std::string& method, const std::string& path,
                            const nlohmann::json& body) const {
   check_path(path);
-  const HostPort target = split_address(address_);
+  const std::vector<HostPort> targets = split_address(address_);
   httplib::Request request;
   request.method = method;
   request.path = path;
@@ -138,12 +160,7 @@ HttpReply HttpClient::call(const std::string& method, const std::string& path,
   const std::string credential = munge_.encode(request_payload(method, path, request.body));
   request.set_header(kCredentialHeader, credential);
 
-  httplib::Client client(target.host, target.port);
-  client.set_connection_timeout(timeout_);
-  client.set_read_timeout(timeout_);
-  client.set_write_timeout(timeout_);
-  client.set_url_encode(false);
-  const httplib::Result result = client.send(request);
+  const httplib::Result result = send(request, targets, timeout_);
   if (!result) {
     fail("stintd at {}: no answer ({}); is stintd running there?", address_,
          httplib::to_string(result.error()));

@@ -2,7 +2,7 @@
 // Munge-signed HTTP with JSON bodies: the only way the command line, the agents and stintd speak.
 // A request carries a credential over "METHOD path\nbody", a reply one over the request's credential digest,
 // the status and the body, so each side knows the other's uid and that nothing was changed or replayed.
-// Blocking, one connection a call; safe from several threads.
+// Blocking; safe from several threads.
 #pragma once
 
 #include <chrono>
@@ -40,7 +40,9 @@ struct HttpReply {
 
 class HttpClient {
  public:
-  // address: "host:port". server_uids: the uids a reply may be signed by (SlurmUser, root).
+  // address: "host:port[,host:port…]", tried in order until one takes the connection: of several stintds only
+  // the one beside the slurmctld in control listens. server_uids: the uids a reply may be signed by
+  // (SlurmUser, root).
   HttpClient(std::string address, Munge munge, std::vector<std::uint32_t> server_uids,
              std::chrono::milliseconds timeout);
 

@@ -3,9 +3,13 @@
 
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fmt/format.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <initializer_list>
 #include <type_traits>
 #include <utility>
@@ -21,6 +25,7 @@ using std::chrono::seconds;
 using std::chrono::sys_seconds;
 
 constexpr int kBusyMilliseconds = 5'000;
+constexpr long kZfsSuperMagic = 0x2FC12FC1;  // not in linux/magic.h
 
 // Each step takes a ledger from one version to the next; an old ledger is brought up when it is opened. Steps
 // that a release has had are never changed.
@@ -349,12 +354,30 @@ auto Ledger::write(std::string_view name, Work work) {
   });
 }
 
+namespace {
+
+// SQLite's write-ahead log wants memory that all its users share: only on a disk of this machine.
+std::string journal_mode(const std::string& path) {
+  struct statfs found {};
+  if (::statfs(path.c_str(), &found) != 0) fail("ledger {}: {}", path, errno_text(errno));
+  return on_local_disk(found.f_type) ? "WAL" : "DELETE";
+}
+
+}  // namespace
+
+bool on_local_disk(long file_system) {
+  constexpr std::array<long, 8> kLocal = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC,     BTRFS_SUPER_MAGIC,
+                                          TMPFS_MAGIC,      F2FS_SUPER_MAGIC,    OVERLAYFS_SUPER_MAGIC,
+                                          kZfsSuperMagic,   REISERFS_SUPER_MAGIC};
+  return std::find(kLocal.begin(), kLocal.end(), file_system) != kLocal.end();
+}
+
 Ledger::Ledger(const std::string& path) : path_(path) {
   try {
     database_ = std::make_unique<SQLite::Database>(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE,
                                                    kBusyMilliseconds);
     keep_private(path);
-    database_->exec("PRAGMA journal_mode = WAL");
+    database_->exec(fmt::format("PRAGMA journal_mode = {}", journal_mode(path)));
     database_->exec("PRAGMA synchronous = FULL");
     database_->exec("PRAGMA foreign_keys = ON");
     prepare_schema();

@@ -83,6 +83,9 @@ std::string_view to_string(Recovery::Step step);
 // What this stintd writes; an older ledger is brought up when it is opened.
 int ledger_schema_version();
 
+// Of statfs's f_type: known to be no file system that other machines may mount.
+bool on_local_disk(long file_system);
+
 class Ledger {
  public:
   // Opens or makes the file. Throws Error that names it: not writable, not a ledger, made by a newer version.

@@ -24,6 +24,18 @@ void set_listen(Settings& settings, const std::string& address) {
   settings.listen_port = target.port;
 }
 
+// Of several addresses one is this host's, whichever that is.
+std::string default_listen(const std::string& address) {
+  const auto targets = parse_addresses(address);
+  if (targets.size() == 1) return address;
+  const int port = targets.front().port;
+  for (const HostPort& target : targets) {
+    if (target.port != port)
+      fail("[stintd] address: '{}' has different ports; set listen on each of these hosts", address);
+  }
+  return fmt::format("0.0.0.0:{}", port);
+}
+
 std::vector<std::string> names_in(std::string_view text) {
   auto names = split(text, ',');
   for (const auto& name : names) {
@@ -131,7 +143,6 @@ milliseconds parse_short_time(std::string_view text, milliseconds min, milliseco
 
 Settings read_settings(const Config& config) {
   Settings settings;
-  set_listen(settings, config.address);
   for (const auto& entry : config.file.entries()) {
     const auto setter = setters().find(entry.section + "." + entry.key);
     if (setter == setters().end()) continue;  // read by base or by another program
@@ -141,6 +152,7 @@ Settings read_settings(const Config& config) {
       fail("{}'{}': {}", config.file.where(entry), entry.key, error.what());
     }
   }
+  if (settings.listen_port == 0) set_listen(settings, default_listen(config.address));
   settings.money = read_money_rules(config.file);
   return settings;
 }

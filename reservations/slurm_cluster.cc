@@ -22,6 +22,8 @@
 #include "reservations/kill_point.h"
 #include "reservations/users.h"
 
+extern "C" slurm_conf_t slurm_conf;  // of libslurm, which <slurm/slurm.h> does not declare
+
 namespace stint::reservations {
 namespace {
 
@@ -566,6 +568,20 @@ class SlurmCluster : public Cluster {
 
 std::unique_ptr<Cluster> connect_slurm() {
   return std::make_unique<SlurmCluster>();
+}
+
+Controllers slurm_controllers() {
+  Controllers controllers;
+  for (std::uint32_t i = 0; i < slurm_conf.control_cnt; ++i)
+    controllers.hosts.push_back(text_of(slurm_conf.control_machine[i]));
+  controllers.answers = [](std::size_t i) { return slurm_ping(static_cast<int>(i)) == SLURM_SUCCESS; };
+  controllers.in_control = [] {
+    slurm_conf_t* loaded = nullptr;
+    const bool answered = slurm_load_ctl_conf(0, &loaded) == SLURM_SUCCESS;
+    const ConfMessage conf(loaded);
+    return answered;
+  };
+  return controllers;
 }
 
 }  // namespace stint::reservations

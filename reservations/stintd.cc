@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // stintd: the plan service. Runs in the foreground as SlurmUser or root; ends on SIGTERM or SIGINT.
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cstdio>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <set>
@@ -41,7 +45,14 @@ constexpr milliseconds kReconcileEvery{2'000};
 constexpr milliseconds kLookEvery{3'000};
 constexpr milliseconds kRecoverEvery{200};
 constexpr milliseconds kTendEvery{500};
+constexpr milliseconds kControlEvery{1'000};
+constexpr milliseconds kNever = std::chrono::hours{24};  // longer between two looks is nobody's business
 constexpr std::chrono::seconds kEndWithin{2};
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
+}
 
 void check_user(const Config& config) {
   const auto& allowed = config.server_uids;
@@ -61,10 +72,16 @@ sigset_t block_end_signals() {
   return signals;
 }
 
-void wait_for_end(const sigset_t& signals) {
-  int signal = 0;
-  sigwait(&signals, &signal);
-  spdlog::info("signal {}: ending", signal);
+// True: told to end. False: `over` holds.
+bool told_to_end_before(const sigset_t& signals, const std::function<bool()>& over) {
+  constexpr timespec kTick{0, 50'000'000};
+  while (!over()) {
+    const int signal = sigtimedwait(&signals, nullptr, &kTick);
+    if (signal <= 0) continue;
+    spdlog::info("signal {}: ending", signal);
+    return true;
+  }
+  return false;
 }
 
 // A call to a controller that is away may block for long; the ledger stands a kill at any point.
@@ -85,25 +102,45 @@ std::unique_ptr<Ledger> open_ledger(const std::string& path, LockFile& lock) {
   }
 }
 
-void serve(const Config& config) {
-  const Settings settings = read_settings(config);
-  check_user(config);
-  start_logging("stintd", settings.log_level);
-  const sigset_t signals = block_end_signals();
+// Whether Slurm is controlled from this host, asked again and again where there is a choice.
+class InControl {
+ public:
+  InControl() : controllers_(slurm_controllers()), loop_("control", [this] { return look(); }) {}
+  bool here() const { return here_; }
+  bool has_rivals() const { return controllers_.hosts.size() > 1; }
+
+ private:
+  milliseconds look() {
+    const std::string why = why_stand_by(controllers_, own_host_);
+    if (why != last_why_ && !why.empty()) spdlog::info("stands by: {}", why);
+    last_why_ = why;
+    here_ = why.empty();
+    return has_rivals() ? kControlEvery : kNever;
+  }
+
+  const Controllers controllers_;
+  const std::string own_host_ = host_name();
+  std::string last_why_;
+  std::atomic<bool> here_ = false;
+  Loop loop_;  // the last member: it uses the others
+};
+
+// Until told to end (true), or until another host's slurmctld takes control (false).
+bool serve_in_control(const Config& config, const Settings& settings, const sigset_t& signals,
+                      Cluster& cluster, const InControl& control) {
   LockFile lock(settings.ledger + ".lock");
   const std::unique_ptr<Ledger> opened = open_ledger(settings.ledger, lock);
   Ledger& ledger = *opened;
   Metrics metrics;
   TcpProber prober;
-  const auto cluster = connect_slurm();
-  Book book(*cluster, ledger, metrics, settings, unix_seconds,
+  Book book(cluster, ledger, metrics, settings, unix_seconds,
             [](milliseconds pause) { std::this_thread::sleep_for(pause); });
-  Failures failures(*cluster, ledger, metrics, prober, {settings.probe_timeout, settings.probes_needed},
+  Failures failures(cluster, ledger, metrics, prober, {settings.probe_timeout, settings.probes_needed},
                     unix_seconds);
-  Shepherd shepherd(*cluster, ledger, metrics, {settings.policy.warn_before, settings.policy.keep_jobs},
+  Shepherd shepherd(cluster, ledger, metrics, {settings.policy.warn_before, settings.policy.keep_jobs},
                     unix_seconds);
-  Lookout lookout(*cluster);
-  const Privacy privacy(*cluster, lookout);
+  Lookout lookout(cluster);
+  const Privacy privacy(cluster, lookout);
   Api api(book, failures, shepherd, ledger, privacy, unix_seconds);
   const Pages pages(book, lookout, unix_seconds);
   Server server(api, pages, metrics, Munge(config.munge_socket), settings.threads);
@@ -134,10 +171,36 @@ void serve(const Config& config) {
   std::thread http([&] { server.serve(); });
   spdlog::info("version {} listens on {}:{}, ledger {}", STINT_VERSION, settings.listen_host,
                settings.listen_port, settings.ledger);
-  wait_for_end(signals);
-  end_soon_in_any_case();
+  const bool told = told_to_end_before(signals, [&] { return !control.here(); });
+  if (told) end_soon_in_any_case();
   server.stop();
   http.join();
+  return told;
+}
+
+// Beside a backup controller, the stintd of the host that has lost control may need a moment to let go.
+bool serve_when_free(const Config& config, const Settings& settings, const sigset_t& signals,
+                     Cluster& cluster, const InControl& control) {
+  try {
+    return serve_in_control(config, settings, signals, cluster, control);
+  } catch (const Error& error) {
+    if (!control.has_rivals()) throw;
+    spdlog::error("{}; tries again", error.what());
+    const auto again = std::chrono::steady_clock::now() + kControlEvery;
+    return told_to_end_before(signals, [&] { return std::chrono::steady_clock::now() > again; });
+  }
+}
+
+void serve(const Config& config) {
+  const Settings settings = read_settings(config);
+  check_user(config);
+  start_logging("stintd", settings.log_level);
+  const sigset_t signals = block_end_signals();
+  const auto cluster = connect_slurm();
+  const InControl control;
+  do {
+    if (told_to_end_before(signals, [&] { return control.here(); })) return end_soon_in_any_case();
+  } while (!serve_when_free(config, settings, signals, *cluster, control));
 }
 
 void back_up(const Config& config, const std::string& file) {

@@ -66,6 +66,9 @@ def _start_on_free_ports(lab: Lab) -> None:
 def _choose_ports(lab: Lab) -> None:
     listeners = [service for service in lab.services if service != "munged"] + lab.nodes
     lab.ports = dict(zip(listeners, ports.pick_free(len(listeners))))
+    for name in lab.ports:
+        if name.removesuffix("2") in lab.services:
+            lab.ports[name] = lab.ports[name.removesuffix("2")]  # of another address
 
 
 def _start_all(lab: Lab) -> None:

@@ -48,7 +48,7 @@ def slurm_conf(lab: Lab) -> str:
                       "CPUs=2 RealMemory=4096 State=UNKNOWN" for node in lab.nodes)
     return f"""\
 ClusterName={lab.cluster}
-SlurmctldHost={host}(127.0.0.1)
+{_controller_lines(lab, host)}
 SlurmctldPort={lab.ports["slurmctld"]}
 SlurmUser=root
 SlurmdUser=root
@@ -85,6 +85,14 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """ + "".join(line + "\n" for line in lab.slurm_lines)
 
 
+def _controller_lines(lab: Lab, host: str) -> str:
+    if not lab.backup:
+        return f"SlurmctldHost={host}(127.0.0.1)"
+    # Each on its own address: by default they would take the port of all.
+    return ("SlurmctldHost=head1(127.0.0.1)\nSlurmctldHost=head2(127.0.0.2)\n"
+            "CommunicationParameters=NoCtldInAddrAny\nSlurmctldTimeout=5")
+
+
 def _accounting_lines(lab: Lab) -> str:
     if not lab.accounting:
         return "AccountingStorageType=accounting_storage/none"
@@ -112,9 +120,11 @@ StorageLoc=slurm
 """
 
 
-def stint_conf(lab: Lab) -> str:
+def stint_conf(lab: Lab, own_address: str = "127.0.0.1") -> str:
+    port = lab.ports["stintd"]
+    both = {"address": f"127.0.0.1:{port},127.0.0.2:{port}", "listen": f"{own_address}:{port}"}
     sections = {
-        "stintd": {"address": f"127.0.0.1:{lab.ports['stintd']}", "user": "root",
+        "stintd": {**(both if lab.backup else {"address": f"127.0.0.1:{port}"}), "user": "root",
                    "ledger": str(lab.path("stintd", "ledger.sqlite"))},
         "munge": {"socket": str(lab.munge_socket)},
         "price": {"node_hour": "2.50", "currency": "EUR"},
@@ -138,6 +148,12 @@ def write_all(lab: Lab) -> None:
     write_atomically(lab.path("topology.conf"), topology_conf(lab))
     if lab.accounting:
         write_atomically(lab.path("slurmdbd.conf"), slurmdbd_conf(lab), mode=0o600)
+    if lab.backup:
+        write_atomically(lab.hosts_file, "127.0.0.1 localhost head1\n127.0.0.2 head2\n")
+        write_atomically(lab.path("slurm2.conf"), slurm_conf(lab).replace("/slurmctld.own.pid", "/slurmctld2.own.pid")
+                         .replace("/slurmctld.log", "/slurmctld2.log"))
+        if not lab.plain:
+            write_atomically(lab.path("stint2.conf"), stint_conf(lab, "127.0.0.2"))
     if not lab.plain:
         write_atomically(lab.path("plugstack.conf"), f"optional {lab.build}/lib/spank_stint.so\n")
         write_atomically(lab.stint_conf, stint_conf(lab))

@@ -42,9 +42,19 @@ def _command(lab: Lab, daemon: str, rebooted: bool) -> list[str]:
         return [find("slurmdbd", "slurmdbd"), "-D"]
     if daemon == "slurmctld":
         return [find("slurmctld", "slurmctld"), "-D", "-f", str(lab.slurm_conf)]
+    if daemon == "slurmctld2":
+        return [find("slurmctld", "slurmctld"), "-D", "-f", str(lab.path("slurm2.conf"))]
     if daemon == "stintd":
         return [str(Path(lab.build, "bin", "stintd"))]
+    if daemon == "stintd2":
+        return [str(Path(lab.build, "bin", "stintd")), "--config", str(lab.path("stint2.conf"))]
     return [find("slurmd", "slurmd"), "-D", "-f", str(lab.slurm_conf), "-N", daemon, *(["-b"] if rebooted else [])]
+
+
+def _as_on_host(lab: Lab, host: str) -> list[str]:
+    """Put before a command: it finds this name for its machine, and the lab's for others."""
+    return ["unshare", "--uts", "--mount", "sh", "-c", 'hostname "$0" && mount --bind "$1" /etc/hosts && shift && exec "$@"',
+            host, str(lab.hosts_file)]
 
 
 def _mariadbd_options(lab: Lab) -> list[str]:
@@ -70,7 +80,9 @@ def spawn(lab: Lab, daemon: str, rebooted: bool = False) -> None:
         raise LabError(f"{daemon} is running already")
     lab.path("spool", daemon).mkdir(exist_ok=True)
     with open(lab.path("log", f"{daemon}.out"), "ab") as output:
-        child = subprocess.Popen(_command(lab, daemon, rebooted), stdin=subprocess.DEVNULL, stdout=output,
+        host = lab.host_of(daemon)
+        command = (_as_on_host(lab, host) if host else []) + _command(lab, daemon, rebooted)
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output,
                                  stderr=output, cwd=lab.directory, env=_environment(lab),
                                  start_new_session=True)
     process = procfs.identify(child.pid)
@@ -118,7 +130,9 @@ def is_ready(lab: Lab, daemon: str) -> bool:
         return lab.munge_socket.exists() and run(lab, "munge", "-n", f"--socket={lab.munge_socket}").returncode == 0
     if daemon in lab.nodes:
         return node_states(lab).get(daemon, "") in READY_STATES
-    return answers(lab.ports[daemon])
+    if daemon == "stintd2":
+        return lab.process(daemon) is not None  # it answers nobody before its slurmctld is in control
+    return answers(lab.ports[daemon], "127.0.0.2" if daemon == "slurmctld2" else "127.0.0.1")
 
 
 READY_STATES = {"idle", "mixed", "allocated", "completing", "reserved"}

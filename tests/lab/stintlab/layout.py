@@ -32,6 +32,7 @@ class Lab:
     plain: bool = False          # Slurm alone: no stintd, no plugins
     stock: bool = False          # Slurm's own time-outs
     accounting: bool = False     # with a slurmdbd and its MariaDB
+    backup: bool = False         # with a second controller
     slurm_lines: list[str] = field(default_factory=list)   # more lines for slurm.conf
     stint_keys: list[str] = field(default_factory=list)    # section.key=value for stint.conf
     database_password: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -49,14 +50,25 @@ class Lab:
         return self.path("stint.conf")
 
     @property
+    def hosts_file(self) -> Path:
+        return self.path("hosts")
+
+    @property
     def munge_socket(self) -> Path:
         return self.path("munge", "socket")
 
     @property
     def services(self) -> list[str]:
         """In the order in which they start."""
-        return ["munged", *(["mariadbd", "slurmdbd"] if self.accounting else []), "slurmctld",
-                *([] if self.plain else ["stintd"])]
+        controllers = ["slurmctld", *(["slurmctld2"] if self.backup else [])]
+        return ["munged", *(["mariadbd", "slurmdbd"] if self.accounting else []), *controllers,
+                *([] if self.plain else [name.replace("slurmctld", "stintd") for name in controllers])]
+
+    def host_of(self, service: str) -> str | None:
+        """With a backup, each pair of slurmctld and stintd believes to be on a host of its own."""
+        if not self.backup or not service.startswith(("slurmctld", "stintd")):
+            return None
+        return "head2" if service.endswith("2") else "head1"
 
     def log(self, daemon: str) -> Path:
         return self.path("log", f"{daemon}.log")

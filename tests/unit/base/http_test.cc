@@ -168,6 +168,18 @@ TEST_F(SignedHttp, NobodyThereAndNoAnswerInTimeAreErrors) {
   EXPECT_THAT(error_of([&] { hasty.call("GET", "/x"); }), HasSubstr("no answer"));
 }
 
+TEST_F(SignedHttp, TheNextAddressIsAskedOnlyWhereNobodyTookTheConnection) {
+  const Server server(munge());
+  const auto asked = [&](const std::string& first) {
+    return HttpClient(first + "," + server.address(), munge(), me(), 500ms).call("GET", "/missing").status;
+  };
+  EXPECT_EQ(asked("127.0.0.1:1"), 404);
+  const Server slow(munge(), {}, 900ms);
+  EXPECT_THAT(error_of([&] { asked(slow.address()); }), HasSubstr("no answer"));
+  EXPECT_THAT(error_of([&] { HttpClient("127.0.0.1:1,127.0.0.1:2", munge(), me(), 1s).call("GET", "/x"); }),
+              HasSubstr("stintd at 127.0.0.1:1,127.0.0.1:2: no answer"));
+}
+
 TEST_F(SignedHttp, BadAddressesAndPathsAreErrors) {
   for (const char* address : {"", "host", ":1", "host:", "host:99999", "host:x"}) {
     EXPECT_NE(error_of([&] { HttpClient(address, munge(), me(), 1s).call("GET", "/x"); }), "no error")

@@ -218,5 +218,12 @@ TEST(Ledger, FilesThatAreNoLedgerAreRefusedByName) {
   }
 }
 
+TEST(LedgerFile, IsSharedWithOtherMachinesUnlessItsFileSystemIsKnownToBeLocal) {
+  EXPECT_TRUE(on_local_disk(0xEF53));       // ext4
+  EXPECT_TRUE(on_local_disk(0x01021994));   // tmpfs
+  EXPECT_FALSE(on_local_disk(0x6969));      // NFS
+  EXPECT_FALSE(on_local_disk(0x0BD00BD0));  // Lustre
+}
+
 }  // namespace
 }  // namespace stint::reservations

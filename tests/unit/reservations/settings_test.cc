@@ -38,6 +38,15 @@ TEST(Settings, ListensWhereClientsDialUnlessTold) {
   EXPECT_EQ(other.listen_port, 7000);
 }
 
+TEST(Settings, ListensEverywhereWhenClientsDialSeveralHosts) {
+  const auto both = settings_from("[stintd]\naddress = ctl1:6821, ctl2:6821\n");
+  EXPECT_EQ(both.listen_host, "0.0.0.0");
+  EXPECT_EQ(both.listen_port, 6821);
+  EXPECT_EQ(settings_from("[stintd]\naddress = ctl1:1,ctl2:2\nlisten = ctl2:2\n").listen_port, 2);
+  EXPECT_EQ(error_of("[stintd]\naddress = ctl1:1,ctl2:2\n"),
+            "[stintd] address: 'ctl1:1,ctl2:2' has different ports; set listen on each of these hosts");
+}
+
 TEST(Settings, EveryKeyIsRead) {
   const auto settings = settings_from(
       "[stintd]\nledger = /tmp/x.db\nlog_level = warn\nprobe_interval = 250ms\nprobe_timeout = 1.5s\n"
