@@ -129,6 +129,7 @@ Plan Book::create(const PlanRequest& request, std::uint32_t uid) {
   } else {
     plan_by_offer(plan, request.offer, uid);
   }
+  plan.priced_gpus = plan.kind.gpus;
   plan.kind.gpus = capacity_.fewest_gpus(plan.segments.front().nodes);
   plan.needs_approval = gate_.needs_approval(plan.nodes + plan.spares, plan.price.cents, uid);
   charge(plan, request, uid);

@@ -49,6 +49,10 @@ void keep_users_with_jobs(const Plan& plan, const Plan& wanted, const std::vecto
   }
 }
 
+bool same_shape(const Plan& a, const Plan& b) {
+  return a.nodes == b.nodes && a.spares == b.spares && a.segments == b.segments;
+}
+
 std::string size_text(const Plan& plan) {
   return fmt::format("{}+{} nodes until {}", plan.nodes, plan.spares, format_time(plan.segments.back().end));
 }
@@ -59,6 +63,7 @@ void keep_what_is_not_refunded(const RefundRule& rule, const Plan& plan, sys_sec
   const std::int64_t less = -proposal.adds_cents;
   const std::int64_t kept = less - less * rule.percent_at(plan.segments.front().start - now) / 100;
   proposal.wanted.price.cents += kept;
+  proposal.wanted.price.kept_cents += kept;
   proposal.adds_cents += kept;
   if (less > 0)
     proposal.wanted.price.breakdown +=
@@ -81,10 +86,10 @@ auto as_conflict(Work work) {
 }  // namespace
 
 Pricing Book::pricing(const Plan& plan) const {
-  return
-      [this, kind = capacity_.node_class(plan.kind)](std::size_t nodes, const std::vector<Window>& windows) {
-        return settings_.money.prices.price({kind, nodes, windows, now()});
-      };
+  return [this, kind = capacity_.node_class(plan.priced_kind())](std::size_t nodes,
+                                                                 const std::vector<Window>& windows) {
+    return settings_.money.prices.price({kind, nodes, windows, now()});
+  };
 }
 
 ProposalAnswer Book::extension_of(const Plan& plan, const ExtendRequest& request) const {
@@ -139,6 +144,10 @@ Plan Book::extend(const std::string& name, const std::string& offer, std::uint32
   const auto proposal = proposals_.find(offer, now());
   const Plan& wanted = proposal.wanted;
   if (wanted.id != plan.id) refuse(409, "offer {}: is one for plan {}, not {}", offer, wanted.name, name);
+  if (!same_shape(plan, proposal.base)) {
+    refuse(409, "offer {}: plan {} has changed since; ask again with 'stint plan extend {}'", offer, name,
+           name);
+  }
   check_extension(wanted, uid);
   accounts_.check_budget("plan " + name, plan.account, proposal.adds_cents, plan.segments.front().start);
   const auto taken = taken_for(plan, wanted, capacity_.planner(plan.kind), now());
@@ -151,6 +160,7 @@ Plan Book::extend(const std::string& name, const std::string& offer, std::uint32
   changed.spares = wanted.spares;
   changed.segments = wanted.segments;
   changed.switches = wanted.switches;
+  changed.price = settled(plan.price, plan.windows(), now());
   changed.price.cents += proposal.adds_cents;
   changed.price.breakdown +=
       fmt::format("; {} more for an extension to {}", amount_text(proposal.adds_cents), size_text(changed));

@@ -8,6 +8,7 @@
 #include "base/contract.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "reservations/refund.h"
 
 namespace stint::reservations {
 namespace {
@@ -34,10 +35,24 @@ std::int64_t worth(const Plan& plan, const Pricing& pricing, sys_seconds now) {
   return windows.empty() ? 0 : pricing(static_cast<std::size_t>(plan.nodes), windows).cents;
 }
 
-Proposal priced(const Plan& plan, Plan wanted, const Pricing& pricing, sys_seconds now, std::string why) {
-  const std::int64_t adds = worth(wanted, pricing, now) - worth(plan, pricing, now);
+Proposal dearer(const Plan& plan, Plan wanted, const Pricing& pricing, sys_seconds now, std::string why) {
+  // A discount for length may make the whole cheaper than its part.
+  const auto adds = std::max<std::int64_t>(0, worth(wanted, pricing, now) - worth(plan, pricing, now));
+  wanted.price = settled(plan.price, plan.windows(), now);
   wanted.price.cents += adds;
-  return {std::move(wanted), adds, std::move(why)};
+  return {plan, std::move(wanted), adds, std::move(why)};
+}
+
+// Of what was paid for the time to come, not of what it would cost today.
+Proposal cheaper(const Plan& plan, Plan wanted, const Pricing& pricing, sys_seconds now) {
+  wanted.price = settled(plan.price, plan.windows(), now);
+  const auto before = worth(plan, pricing, now);
+  const auto after = std::clamp<std::int64_t>(worth(wanted, pricing, now), 0, before);
+  const auto rest = wanted.price.cents - wanted.price.kept_cents;
+  const auto less =
+      before > 0 ? static_cast<std::int64_t>(static_cast<__int128>(rest) * (before - after) / before) : 0;
+  wanted.price.cents -= less;
+  return {plan, std::move(wanted), -less, {}};
 }
 
 // An admin or a lost node may have left a segment with fewer nodes than the plan has.
@@ -68,7 +83,7 @@ void offer_another_segment(const Plan& plan, const OfferQuery& query, const Plan
     Plan wanted = plan;
     wanted.segments.push_back({contract::reservation_name(plan.name, static_cast<int>(plan.segments.size())),
                                segment.window.start, segment.window.end, segment.nodes});
-    answer.proposals.push_back(priced(plan, std::move(wanted), pricing, now,
+    answer.proposals.push_back(dearer(plan, std::move(wanted), pricing, now,
                                       segment.window.start - last.end < seconds{60}
                                           ? "at once on other nodes; jobs move there by a requeue"
                                           : "another segment; jobs wait for it"));
@@ -88,7 +103,7 @@ ProposalAnswer lengthen(const Plan& plan, seconds duration, const Planner& plann
     Plan wanted = plan;
     wanted.segments.back().end = next.end;
     answer.proposals.push_back(
-        priced(plan, std::move(wanted), pricing, now, "the same nodes; running jobs go on"));
+        dearer(plan, std::move(wanted), pricing, now, "the same nodes; running jobs go on"));
   }
   OfferQuery query;
   query.nodes = static_cast<std::size_t>(plan.nodes);
@@ -123,7 +138,7 @@ ProposalAnswer widen(const Plan& plan, int nodes, int spares, const Planner& pla
     wanted.switches = std::max(wanted.switches, static_cast<int>(planner.leaf_switches(segment.nodes)));
   }
   answer.proposals.push_back(
-      priced(plan, std::move(wanted), pricing, now, "the nearest free nodes; running jobs go on"));
+      dearer(plan, std::move(wanted), pricing, now, "the nearest free nodes; running jobs go on"));
   return answer;
 }
 
@@ -136,7 +151,7 @@ Proposal shorten(const Plan& plan, sys_seconds until, const Pricing& pricing, sy
   if (until <= now || wanted.segments.empty())
     fail("plan {}: nothing of it would be left; 'stint plan cancel {}' ends it", plan.name, plan.name);
   wanted.segments.back().end = std::min(wanted.segments.back().end, until);
-  return priced(plan, std::move(wanted), pricing, now, {});
+  return cheaper(plan, std::move(wanted), pricing, now);
 }
 
 Proposal narrow(const Plan& plan, int nodes, int spares, const std::set<std::string>& busy,
@@ -157,7 +172,7 @@ Proposal narrow(const Plan& plan, int nodes, int spares, const std::set<std::str
     }
     segment.nodes = planner.keep(segment.nodes, must, all_nodes(wanted));
   }
-  return priced(plan, std::move(wanted), pricing, now, {});
+  return cheaper(plan, std::move(wanted), pricing, now);
 }
 
 std::set<std::string> taken_for(const Plan& plan, const Plan& wanted, const Planner& planner,

@@ -18,8 +18,9 @@ namespace stint::reservations {
 // What `nodes` nodes cost in these windows, booked now.
 using Pricing = std::function<Price(std::size_t nodes, const std::vector<Window>& windows)>;
 
-// The plan as it would be; its price is the old one and what comes on top.
+// The plan as it is and as it would be; its price is the old one and what comes on top, or goes off.
 struct Proposal {
+  Plan base;
   Plan wanted;
   std::int64_t adds_cents = 0;
   std::string why;  // "the same nodes; running jobs go on"

@@ -29,7 +29,7 @@ constexpr long kZfsSuperMagic = 0x2FC12FC1;  // not in linux/magic.h
 
 // Each step takes a ledger from one version to the next; an old ledger is brought up when it is opened. Steps
 // that a release has had are never changed.
-constexpr std::array<const char*, 4> kSchemaSteps{
+constexpr std::array<const char*, 5> kSchemaSteps{
     R"sql(
 CREATE TABLE plans (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -121,6 +121,11 @@ CREATE TABLE usage (
   lost INTEGER NOT NULL,
   PRIMARY KEY (plan, k, day)
 );
+)sql",
+    R"sql(
+ALTER TABLE plans ADD COLUMN kept_cents INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE plans ADD COLUMN kept_until INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE plans ADD COLUMN priced_gpus INTEGER NOT NULL DEFAULT -1;
 )sql"};
 constexpr int kSchemaVersion = static_cast<int>(kSchemaSteps.size());
 
@@ -167,8 +172,9 @@ std::vector<Segment> read_segments(SQLite::Database& database, std::int64_t plan
 // them.
 constexpr char kPlanColumns[] =
     "owner_uid, owner, users, uids, partition, features, gpus, account, needs_approval, nodes, spares, "
-    "price_cents, currency, rate_micros, breakdown, refund_cents, switches, created";
-constexpr int kPlanColumnCount = 18;
+    "price_cents, currency, rate_micros, breakdown, refund_cents, switches, created, kept_cents, kept_until, "
+    "priced_gpus";
+constexpr int kPlanColumnCount = 21;
 
 // A row of `changes` names as its `wanted` a row of `plans` that is no plan itself.
 std::string select_plans(const std::string& where) {
@@ -205,6 +211,9 @@ Plan read_plan(SQLite::Database& database, SQLite::Statement& row) {
   plan.refund_cents = next().getInt64();
   plan.switches = next().getInt();
   plan.created = time_of(next());
+  plan.price.kept_cents = next().getInt64();
+  plan.price.kept_until = time_of(next());
+  plan.priced_gpus = next().getInt();
   plan.segments = read_segments(database, plan.id);
   return plan;
 }
@@ -231,6 +240,9 @@ void bind_plan(SQLite::Statement& statement, int place, const Plan& plan) {
   number(plan.refund_cents);
   number(plan.switches);
   number(plan.created.time_since_epoch().count());
+  number(plan.price.kept_cents);
+  number(plan.price.kept_until.time_since_epoch().count());
+  number(plan.priced_gpus);
 }
 
 void write_segment(SQLite::Database& database, std::int64_t plan, std::size_t k, const Segment& segment) {

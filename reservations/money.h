@@ -26,6 +26,10 @@ struct Price {
   std::string currency;
   Rate rate;                // on average
   std::string breakdown{};  // "2 h at 0.50, 1 h night at 0.30 a node and hour, -10 % long"; may be empty
+  // Of cents: what never comes back, for the time before `kept_until` and what refund rules have kept. The
+  // rest pays for the time since, all hours being equal.
+  std::int64_t kept_cents = 0;
+  std::chrono::sys_seconds kept_until{};
 
   std::string amount() const;  // "1.67"
 };

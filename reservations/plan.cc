@@ -81,6 +81,12 @@ bool may_follow(Phase from, Phase to) {
   return false;
 }
 
+NodeKind Plan::priced_kind() const {
+  NodeKind priced = kind;
+  if (priced_gpus >= 0) priced.gpus = priced_gpus;
+  return priced;
+}
+
 std::vector<Window> Plan::windows() const {
   std::vector<Window> windows;
   for (const auto& segment : segments) windows.push_back({segment.start, segment.end});

@@ -45,6 +45,8 @@ struct Segment {
   std::chrono::sys_seconds start{};
   std::chrono::sys_seconds end{};
   std::vector<std::string> nodes;
+
+  bool operator==(const Segment&) const = default;
 };
 
 struct Plan {
@@ -60,6 +62,7 @@ struct Plan {
   std::vector<std::uint32_t> uids;  // of users, in the same order
   std::string account;              // that is charged
   NodeKind kind;  // of every node, also of those that replace others; gpus: the fewest of any at booking
+  int priced_gpus = -1;  // each node's in the class that was priced; -1: as kind has them
   int nodes = 0;
   int spares = 0;
   Price price;
@@ -69,6 +72,7 @@ struct Plan {
   std::vector<Segment> segments;
 
   std::vector<Window> windows() const;  // of its segments
+  NodeKind priced_kind() const;         // what was asked for: its rates hold for changes too
   PlanState state_at(std::chrono::sys_seconds now) const;
   // Neither expired, failed nor cancelled: its name is taken and its reservations must exist.
   bool live_at(std::chrono::sys_seconds now) const;

@@ -17,16 +17,25 @@ std::int64_t share(std::int64_t cents, std::int64_t part, std::int64_t whole) {
   return static_cast<std::int64_t>(static_cast<__int128>(cents) * part / whole);
 }
 
+seconds length_from(sys_seconds start, const std::vector<Window>& windows) {
+  seconds length{};
+  for (const auto& window : windows)
+    length += std::max(seconds{}, window.end - std::max(window.start, start));
+  return length;
+}
+
 }  // namespace
 
 std::int64_t price_of_rest(const Price& price, const std::vector<Window>& windows, sys_seconds now) {
-  seconds whole{};
-  seconds rest{};
-  for (const auto& window : windows) {
-    whole += window.end - window.start;
-    rest += std::max(seconds{}, window.end - std::max(window.start, now));
-  }
-  return whole > seconds{} ? share(price.cents, rest.count(), whole.count()) : 0;
+  const seconds whole = length_from(price.kept_until, windows);
+  const seconds rest = std::min(whole, length_from(now, windows));
+  return whole > seconds{} ? share(price.cents - price.kept_cents, rest.count(), whole.count()) : 0;
+}
+
+Price settled(Price price, const std::vector<Window>& windows, sys_seconds now) {
+  price.kept_cents = price.cents - price_of_rest(price, windows, now);
+  price.kept_until = std::max(price.kept_until, now);
+  return price;
 }
 
 int RefundRule::percent_at(seconds lead) const {
@@ -52,7 +61,7 @@ Refund refund_of(const RefundRule& rule, const Price& price, const std::vector<W
                                    : std::string("before its start");
     break;
   }
-  return {share(price.cents, percent, 100), fmt::format("{} %: {}", percent, when)};
+  return {share(price.cents - price.kept_cents, percent, 100), fmt::format("{} %: {}", percent, when)};
 }
 
 }  // namespace stint::reservations

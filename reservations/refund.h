@@ -38,4 +38,8 @@ Refund refund_of(const RefundRule& rule, const Price& price, const std::vector<W
 std::int64_t price_of_rest(const Price& price, const std::vector<Window>& windows,
                            std::chrono::sys_seconds now);
 
+// The price before a plan changes: what is past is paid for, and no later number of nodes or hours changes
+// it.
+Price settled(Price price, const std::vector<Window>& windows, std::chrono::sys_seconds now);
+
 }  // namespace stint::reservations

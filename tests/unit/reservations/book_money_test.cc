@@ -194,6 +194,72 @@ TEST_F(BookMoneyTest, WhatIsGivenUpComesBackByTheRefundRule) {
   EXPECT_EQ(book_->shrink("a", less, kRoot).price.amount(), "6.00");  // half of 4.00 comes back
 }
 
+TEST_F(BookMoneyTest, AShrinkTakesOffWhatWasPaidNotWhatItWouldCostToday) {
+  settings_.money.prices.discounts.push_back({"early", {}, hours{48}, 0, 50});
+  settings_.money.refund = {};
+  restart_stintd();
+  ASSERT_EQ(book_->create(request("a", 8, hours{54}, hours{2}), kRoot).price.amount(), "8.00");
+  cluster_.now += 24 * 3'600;  // the discount would be gone
+  ShrinkRequest less;
+  less.nodes = 2;
+  EXPECT_EQ(book_->shrink("a", less, kRoot).price.amount(), "2.00");
+  EXPECT_EQ(book_->cancel("a", kRoot, false).refund_cents, 200);
+}
+
+TEST_F(BookMoneyTest, AShrinkAndACancelGiveBackNoMoreThanACancel) {
+  ASSERT_EQ(refused(request("a", 4, hours{6}, hours{2})).first, 200);  // 8.00, half of it comes back
+  ShrinkRequest less;
+  less.nodes = 1;
+  EXPECT_EQ(book_->shrink("a", less, kRoot).price.amount(), "5.00");
+  EXPECT_EQ(book_->cancel("a", kRoot, false).refund_cents, 100);  // half of the 2.00 that were left
+}
+
+TEST_F(BookMoneyTest, HoursThatAreUsedArePaidForWhateverBecomesOfThePlan) {
+  settings_.money.refund.after_start = 100;
+  restart_stintd();
+  ASSERT_EQ(book_->create(request("a", 4, hours{6}, hours{2}), kRoot).price.amount(), "8.00");
+  cluster_.now += 7 * 3'600;
+  ShrinkRequest less;
+  less.nodes = 1;
+  EXPECT_EQ(book_->shrink("a", less, kRoot).price.amount(), "5.00");
+  ExtendRequest more;
+  more.duration = hours{4};
+  book_->extend("a", book_->offer_extension("a", more, kRoot).offers.at(0).first, kRoot);
+  EXPECT_EQ(book_->show("a").price.amount(), "9.00");
+  EXPECT_EQ(book_->cancel("a", kRoot, false).refund_cents, 500);  // 4.00 for 4 node-hours stay
+}
+
+TEST_F(BookMoneyTest, ChangesArePricedByTheClassThatWasBooked) {
+  settings_.money.prices.gpu_hour = Rate::parse("10");
+  settings_.money.refund = {};
+  for (std::size_t i = 0; i < 4; ++i) cluster_.nodes_[i].gpus = 4;  // those it gets
+  restart_stintd();
+  ASSERT_EQ(book_->create(request("a", 4, hours{6}, hours{2}), kRoot).price.amount(), "8.00");
+  ExtendRequest more;
+  more.duration = hours{1};
+  EXPECT_EQ(book_->offer_extension("a", more, kRoot).offers.at(0).second.adds_cents, 400);
+  ShrinkRequest less;
+  less.nodes = 3;
+  EXPECT_EQ(book_->shrink("a", less, kRoot).price.amount(), "6.00");
+}
+
+TEST_F(BookMoneyTest, AnOfferForAPlanThatHasChangedSinceIsRefused) {
+  ASSERT_EQ(refused(request("a", 6, hours{6}, hours{2})).first, 200);
+  ExtendRequest more;
+  more.nodes = 7;
+  const auto id = book_->offer_extension("a", more, kRoot).offers.at(0).first;
+  ShrinkRequest less;
+  less.nodes = 1;
+  book_->shrink("a", less, kRoot);
+  try {
+    book_->extend("a", id, kRoot);
+    FAIL() << "was extended";
+  } catch (const Refusal& refusal) {
+    EXPECT_EQ(refusal.status(), 409);
+    EXPECT_THAT(refusal.what(), HasSubstr("plan a has changed since; ask again with 'stint plan extend a'"));
+  }
+}
+
 TEST_F(BookMoneyTest, OfTwoBookingsAtOnceOnlyOneFitsTheBudget) {
   set_budget(800);
   std::vector<int> statuses(8);

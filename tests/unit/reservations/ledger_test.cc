@@ -82,11 +82,12 @@ TEST(Ledger, OneOfAnOlderVersionIsBroughtUpAndKeepsItsPlans) {
   {
     SQLite::Database database(path, SQLite::OPEN_READWRITE);
     database.exec(
-        "DROP TABLE usage; DROP INDEX plans_by_account; ALTER TABLE plans DROP COLUMN breakdown; ALTER TABLE "
-        "plans DROP COLUMN refund_cents; DROP TABLE history; DROP TABLE changes; ALTER TABLE plans DROP "
-        "COLUMN features; ALTER TABLE plans "
-        "DROP "
-        "COLUMN gpus; ALTER TABLE plans DROP COLUMN account; ALTER TABLE plans DROP COLUMN needs_approval; "
+        "DROP TABLE usage; DROP TABLE history; DROP TABLE changes; DROP INDEX plans_by_account; "
+        "ALTER TABLE plans DROP COLUMN breakdown; ALTER TABLE plans DROP COLUMN refund_cents; "
+        "ALTER TABLE plans DROP COLUMN features; ALTER TABLE plans DROP COLUMN gpus; "
+        "ALTER TABLE plans DROP COLUMN account; ALTER TABLE plans DROP COLUMN needs_approval; "
+        "ALTER TABLE plans DROP COLUMN kept_cents; ALTER TABLE plans DROP COLUMN kept_until; "
+        "ALTER TABLE plans DROP COLUMN priced_gpus; "
         "PRAGMA user_version = 1");
   }
   Ledger ledger(path);

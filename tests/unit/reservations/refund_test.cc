@@ -49,5 +49,17 @@ TEST(Refund, AfterTheStartTheTimeThatIsLeftCounts) {
   EXPECT_EQ(price_of_rest(kPrice, kWindows, kStart + hours{5}), 750);
 }
 
+TEST(Refund, WhatIsPastStaysPaidWhateverComesAfter) {
+  const Price later = settled(kPrice, kWindows, kStart + hours{10});  // half of the four hours is over
+  EXPECT_EQ(later.kept_cents, 501);
+  EXPECT_EQ(price_of_rest(later, kWindows, kStart + hours{10}), 500);
+  EXPECT_EQ(price_of_rest(later, kWindows, kStart + hours{11}), 250);
+  EXPECT_EQ(settled(later, kWindows, kStart + hours{11}).kept_cents, 751);
+  EXPECT_EQ(settled(kPrice, kWindows, kStart - hours{1}).kept_cents, 0);
+  Price kept = kPrice;
+  kept.kept_cents = 101;  // by an earlier shrink
+  EXPECT_EQ(refund_of({}, kept, kWindows, kStart - hours{1}).cents, 900);
+}
+
 }  // namespace
 }  // namespace stint::reservations
