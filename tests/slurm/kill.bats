@@ -12,7 +12,11 @@ setup_file() {
   lab kill stintd
 }
 teardown_file() { lab_down; }
-setup() { cd "$STINT_LAB" || return 1; }
+# Each test begins without stintd, also after one that failed half-way.
+setup() {
+  cd "$STINT_LAB" || return 1
+  stintd_is_dead || lab kill stintd
+}
 
 stintd_is_dead() { [[ $(lab status) =~ stintd\ +dead ]]; }
 
@@ -23,9 +27,19 @@ starts_armed() { STINT_KILL_AT=$1 lab revive stintd; }
 killed_at() {
   starts_armed "$1"
   run "${@:2}"
-  wait_until 8 stintd_is_dead || { echo "never came to $1: $output" >&2; return 1; }
+  wait_until 20 stintd_is_dead || { what_stands "never came to $1: $output"; return 1; }
   lab revive stintd
-  wait_until 8 agree || { disagreement >&2; return 1; }
+  wait_until 20 agree || { disagreement >&2; return 1; }
+}
+
+# what_stands MESSAGE: the message, and what a reader of a failure asks for next.
+what_stands() {
+  {
+    echo "$1"
+    tail -n 20 "$STINT_LAB"/log/stintd.*
+    scontrol --oneliner show reservation
+    sinfo --Node --long
+  } >&2
 }
 
 epoch() { date -d "$1" +%s; }
@@ -150,7 +164,7 @@ runs_again() { [[ $(scontrol --oneliner show job "$1") == *JobState=RUNNING*" Re
   armed_in_turn ledger.add_recovery slurm.set_node_down slurm.set_node_down:2 ledger.set_step \
     slurm.set_job_excluded_nodes slurm.set_job_begin ledger.set_step
   wait_until 20 runs_again "$job"
-  wait_until 8 agree
+  wait_until 20 agree
   [[ $(squeue --noheader -j "$job" --format %N) != "$node" ]]
   lab revive "$node"
   stint plan cancel heal --force
@@ -169,7 +183,7 @@ when() { date -d "@$1" +%Y-%m-%dT%H:%M:%S; }
   now=$EPOCHSECONDS
   scontrol update ReservationName=two.0 EndTime="$(when $((now + 80)))"
   scontrol update ReservationName=two.1 StartTime="$(when $((now + 90)))" EndTime="$(when $((now + 600)))"
-  wait_until 8 agree
+  wait_until 20 agree
   job=$(submit --training-plan=two -N1 --wrap "srun sh -c 'trap : USR1; while :; do sleep 1; done'")
   wait_until 10 job_is "$job" RUNNING
   now=$EPOCHSECONDS
@@ -177,7 +191,7 @@ when() { date -d "@$1" +%Y-%m-%dT%H:%M:%S; }
   wait_until 8 scontrol update ReservationName=two.1 StartTime="$(when $((now + 30)))"
   lab kill stintd
   armed_in_turn slurm.set_job_reservation slurm.requeue_job
-  wait_until 8 agree
+  wait_until 20 agree
   wait_until 40 runs_again "$job"
   [[ $(scontrol --oneliner show job "$job") == *" Reservation=two.1 "* ]]
   stint plan cancel two --force
