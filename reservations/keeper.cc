@@ -26,17 +26,9 @@ std::vector<std::string> sorted(std::vector<std::string> names) {
   return names;
 }
 
-bool contains(const std::vector<std::string>& names, const std::string& name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 bool same(const Segment& segment, const ClusterReservation& reservation) {
   return segment.start == reservation.start && segment.end == reservation.end &&
          sorted(segment.nodes) == sorted(reservation.nodes);
-}
-
-ClusterReservation to_reservation(const Plan& plan, const Segment& segment) {
-  return {segment.reservation, segment.start, segment.end, segment.nodes, plan.users, plan.kind.partition};
 }
 
 std::string booking_text(const Plan& plan) {
@@ -76,10 +68,10 @@ Keeper::Keeper(Cluster& cluster, Ledger& ledger, Metrics& metrics, const Capacit
     : cluster_(cluster),
       ledger_(ledger),
       metrics_(metrics),
-      capacity_(capacity),
-      now_(std::move(now)),
+      now_(now),
       wait_(std::move(wait)),
-      publish_(std::move(publish)) {}
+      publish_(std::move(publish)),
+      swapper_(cluster, ledger, metrics, capacity, std::move(now)) {}
 
 sys_seconds Keeper::now() const {
   return sys_seconds{seconds{static_cast<std::int64_t>(now_())}};
@@ -105,13 +97,10 @@ void Keeper::fail_plan(Plan& plan, const std::string& reason) {
   spdlog::error("plan {}: {}", plan.name, reason);
 }
 
-Keeper::Reservations Keeper::reservations() const {
-  Reservations by_name;
-  for (auto& reservation : cluster_.reservations()) {
-    std::string name = reservation.name;
-    by_name.emplace(std::move(name), std::move(reservation));
-  }
-  return by_name;
+Keeper::Reservations Keeper::by_name(const std::vector<ClusterReservation>& reservations) {
+  Reservations named;
+  for (const auto& reservation : reservations) named.emplace(reservation.name, reservation);
+  return named;
 }
 
 std::vector<ClusterJob> Keeper::jobs_in(const Plan& plan) const {
@@ -177,7 +166,7 @@ void Keeper::carry_out(Plan& plan, const PlanChange& change) {
 // Slurm gets the reservations of `wanted`, where it may have those of `before`. What is over is left alone.
 // Doing it again does no harm.
 void Keeper::bring_about(const Plan& wanted, const Plan& before) {
-  const auto present = reservations();
+  const auto present = by_name(cluster_.reservations());
   for (const auto& segment : wanted.segments) {
     if (segment.end <= now()) continue;
     auto reservation = to_reservation(wanted, segment);
@@ -200,7 +189,7 @@ void Keeper::bring_about(const Plan& wanted, const Plan& before) {
 // Removes what was made for `wanted` and is none of `before`'s. Nodes and end tell our reservation from
 // another's of the same name; its start may have been shifted to now.
 void Keeper::take_back(const Plan& wanted, const Plan& before) {
-  const auto present = reservations();
+  const auto present = by_name(cluster_.reservations());
   for (const auto& segment : wanted.segments) {
     const auto found = present.find(segment.reservation);
     if (found == present.end() || has_segment(before, segment.reservation)) continue;
@@ -270,7 +259,8 @@ void Keeper::end_jobs(const Plan& plan, milliseconds patience) {
 }
 
 void Keeper::reconcile(std::vector<Plan>& plans, const std::vector<ClusterNode>& nodes) {
-  const auto present = reservations();
+  const auto reservations = cluster_.reservations();
+  const auto present = by_name(reservations);
   for (auto& plan : plans) {
     try {
       settle(plan, present);
@@ -278,14 +268,12 @@ void Keeper::reconcile(std::vector<Plan>& plans, const std::vector<ClusterNode>&
       spdlog::warn("{}", error.what());
     }
   }
+  std::vector<Plan*> held;
   for (auto& plan : plans) {
-    const bool held = plan.phase == Phase::kBooked || plan.phase == Phase::kPending;
-    if (held && plan.live_at(now())) swap_dead_nodes(plan, nodes);
+    const bool booked = plan.phase == Phase::kBooked || plan.phase == Phase::kPending;
+    if (booked && plan.live_at(now())) held.push_back(&plan);
   }
-  suspects_.clear();
-  for (const auto& node : nodes) {
-    if (!node.usable()) suspects_.insert(node.name);
-  }
+  swapper_.swap(held, nodes, reservations);
 }
 
 void Keeper::settle(Plan& plan, const Reservations& reservations) {
@@ -384,46 +372,6 @@ void Keeper::remove_leftover(const Plan& plan, const Reservations& reservations)
     cluster_.delete_reservation(segment.reservation);
     spdlog::info("plan {}: a left-over reservation {} is removed", plan.name, segment.reservation);
   }
-}
-
-void Keeper::swap_dead_nodes(Plan& plan, const std::vector<ClusterNode>& nodes) {
-  for (std::size_t k = 0; k < plan.segments.size(); ++k) {
-    if (plan.segments[k].end <= now()) continue;
-    const auto members = plan.segments[k].nodes;
-    for (const auto& node : nodes) {
-      // A job may still run on a drained node; a node that is only rebooting gets a second look.
-      const bool gone = node.down || (node.drained && node.idle);
-      const bool certain = node.reason.starts_with("stint:") || suspects_.contains(node.name);
-      if (gone && certain && contains(members, node.name)) swap_node(plan, k, node.name);
-    }
-  }
-}
-
-bool Keeper::swap_node(Plan& plan, std::size_t k, const std::string& dead) {
-  auto segment = plan.segments[k];
-  const Window window{std::max(segment.start, now()), segment.end};
-  const auto substitutes = capacity_.planner(plan.kind).nearest({dead}, 1, window);
-  if (substitutes.empty()) return false;
-  const std::string& substitute = substitutes.front();
-  std::replace(segment.nodes.begin(), segment.nodes.end(), dead, substitute);
-  try {
-    cluster_.update_reservation(to_reservation(plan, plan.segments[k]), to_reservation(plan, segment));
-  } catch (const ClusterError& error) {
-    metrics_.count_cluster_error();
-    spdlog::warn("plan {}: node {} cannot be replaced by {} yet: {}", plan.name, dead, substitute,
-                 error.what());
-    return false;
-  }
-  const auto detail = fmt::format("{} is replaced by {}", dead, substitute);
-  ledger_.set_segment(plan.id, k, segment, entry(kItself, "node swapped", detail));
-  plan.segments[k] = segment;
-  metrics_.count_swap();
-  spdlog::info("plan {}: node {}", plan.name, detail);
-  for (const auto& job : jobs_in(plan)) {
-    ledger_.add_event({now_(), job.id, "node_swapped", dead,
-                       fmt::format("replaced by {} in plan {}", substitute, plan.name)});
-  }
-  return true;
 }
 
 }  // namespace stint::reservations

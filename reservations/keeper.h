@@ -7,7 +7,6 @@
 #include <chrono>
 #include <functional>
 #include <map>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -16,6 +15,7 @@
 #include "reservations/ledger.h"
 #include "reservations/metrics.h"
 #include "reservations/plan.h"
+#include "reservations/swapper.h"
 
 namespace stint::reservations {
 
@@ -39,7 +39,7 @@ class Keeper {
   void cancel(Plan& plan, bool force, const std::string& who, const std::string& why);
 
   // After whatever happened since: intents are completed or undone, missing reservations made again, changes
-  // by an admin followed, dead nodes swapped. Throws ClusterError when Slurm is away.
+  // by an admin followed, nodes that are dead or claimed by others swapped. Throws ClusterError when Slurm is away.
   void reconcile(std::vector<Plan>& plans, const std::vector<ClusterNode>& nodes);
 
   std::vector<ClusterJob> jobs_in(const Plan& plan) const;
@@ -51,7 +51,7 @@ class Keeper {
   HistoryEntry entry(const std::string& who, const std::string& action, const std::string& detail = {}) const;
   void move_to(Plan& plan, Phase phase, const HistoryEntry& entry);
   void fail_plan(Plan& plan, const std::string& reason);
-  Reservations reservations() const;
+  static Reservations by_name(const std::vector<ClusterReservation>& reservations);
 
   void finish_booking(Plan& plan, const std::string& who);
   void bring_about(const Plan& wanted, const Plan& before);
@@ -67,17 +67,14 @@ class Keeper {
   void settle_segments(Plan& plan, const Reservations& reservations);
   bool make_again(Plan& plan, std::size_t k);
   void remove_leftover(const Plan& plan, const Reservations& reservations);
-  void swap_dead_nodes(Plan& plan, const std::vector<ClusterNode>& nodes);
-  bool swap_node(Plan& plan, std::size_t k, const std::string& dead);
 
   Cluster& cluster_;
   Ledger& ledger_;
   Metrics& metrics_;
-  const Capacity& capacity_;
   Now now_;
   Wait wait_;
   std::function<void()> publish_;
-  std::set<std::string> suspects_;  // nodes found unusable by the last reconcile()
+  Swapper swapper_;
 };
 
 }  // namespace stint::reservations

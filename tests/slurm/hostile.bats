@@ -18,7 +18,8 @@ setup() {
   logged=$(wc -l <log/stintd.out)
 }
 # Whatever was tried: the service answers, and the plan stands.
-teardown() { [[ $(stint plan show victim --format json | jq -r .state) == active ]]; }
+teardown() { wait_until 10 victim_stands; }
+victim_stands() { [[ $(stint plan show victim --format json | jq -r .state) == active ]]; }
 
 # credential METHOD PATH BODY: what the caller's munge says of a request.
 credential() {

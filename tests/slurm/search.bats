@@ -9,7 +9,12 @@ setup_file() {
   chmod 755 "$STINT_LAB"
 }
 teardown_file() { lab_down; }
-setup() { cd "$STINT_LAB" || return 1; }
+# A node that has just missed a ping of slurmctld is not offered.
+setup() {
+  cd "$STINT_LAB" || return 1
+  wait_until 60 all_idle
+}
+all_idle() { [[ $(sinfo --noheader --Node --states=idle --responding --format=%N | sort -u | wc -l) == 6 ]]; }
 teardown() {
   for plan in $(stint plan list --format json | jq -r '.[] | select(.state == "active" or .state == "scheduled").name'); do
     stint plan cancel "$plan" --force
