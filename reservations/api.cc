@@ -6,6 +6,7 @@
 #include "reservations/json_fields.h"
 #include "reservations/refusal.h"
 #include "reservations/report.h"
+#include "reservations/users.h"
 
 namespace stint::reservations {
 namespace {
@@ -125,7 +126,7 @@ ApiReply Api::handle_plan(std::string_view method, const std::string& name, std:
   if (!valid_name(name)) refuse(404, "plan: there is no plan of that name; see 'stint plan list'");
   refuse_hidden(name, uid);
   const auto parsed = [&](auto parse) { return checked([&] { return parse(name, parse_object(body)); }); };
-  if (part.empty() && method == "GET") return {200, show(book_.show(name))};
+  if (part.empty() && method == "GET") return show_plan(name, uid);
   if (part.empty() && method == "DELETE") return cancel_plan(name, body, uid);
   if (part == "/history" && method == "GET") return plan_history(name);
   if (method == "POST") {
@@ -136,6 +137,21 @@ ApiReply Api::handle_plan(std::string_view method, const std::string& name, std:
     if (part == "/approve") return {200, show(book_.approve(name, uid))};
   }
   refuse(404, "stintd knows no {} /v1/plans/{}{}", method, name, part.substr(0, 40));
+}
+
+ApiReply Api::show_plan(const std::string& name, std::uint32_t uid) const {
+  const Plan plan = book_.show(name);
+  auto json = show(plan);
+  json["jobs"] = nlohmann::json::array();
+  for (const auto& job : privacy_.jobs_of(plan, uid)) {
+    json["jobs"].push_back({{"id", job.id},
+                            {"name", job.name},
+                            {"user", user_of_uid(job.uid)},
+                            {"state", to_string(job.state)},
+                            {"reservation", job.reservation},
+                            {"nodes", job.nodes}});
+  }
+  return {200, json};
 }
 
 ApiReply Api::extend_plan(const std::string& name, std::string_view body, std::uint32_t uid) {

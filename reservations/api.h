@@ -12,7 +12,7 @@
 //                                or {name, offer, users?, account?, quote?} -> plan
 //   POST   /v1/report            {from?, to?, account?} -> {from, to, lines}
 //   GET    /v1/plans             -> [plan]
-//   GET    /v1/plans/NAME        -> plan
+//   GET    /v1/plans/NAME        -> plan with its jobs: [{id, name, user, state, reservation, nodes}]
 //   GET    /v1/plans/NAME/history -> [{t, who, action, detail}]
 //   POST   /v1/plans/NAME/extend  {duration | until | nodes?, spares?} -> {offers: [{id, adds, why, plan}],
 //   …}
@@ -68,6 +68,7 @@ class Api {
   ApiReply list_plans(std::uint32_t uid) const;
   ApiReply handle_plan(std::string_view method, const std::string& name, std::string_view part,
                        std::string_view body, std::uint32_t uid);
+  ApiReply show_plan(const std::string& name, std::uint32_t uid) const;
   ApiReply plan_history(const std::string& name) const;
   ApiReply extend_plan(const std::string& name, std::string_view body, std::uint32_t uid);
   ApiReply cancel_plan(const std::string& name, std::string_view body, std::uint32_t uid);

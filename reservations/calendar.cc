@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "reservations/course.h"
 #include "reservations/html.h"
 #include "reservations/tally.h"
 #include "reservations/timeline.h"
@@ -214,32 +215,13 @@ std::string segment_list(const Plan& plan, const Sight& sight, sys_seconds now) 
                rows);
 }
 
-std::string_view word_of(JobState state) {
-  switch (state) {
-    case JobState::kPending:
-      return "pending";
-    case JobState::kRunning:
-      return "running";
-    case JobState::kCompleting:
-      return "completing";
-    case JobState::kFinished:
-      return "finished";
-  }
-  return "?";
-}
-
-bool belongs(const SeenJob& job, const Plan& plan) {
-  return std::any_of(plan.segments.begin(), plan.segments.end(),
-                     [&](const Segment& segment) { return segment.reservation == job.reservation; });
-}
-
 std::string job_list(const Plan& plan, const Sight& sight) {
   if (sight.private_jobs) return {};
   std::string rows;
   std::size_t count = 0;
   for (const auto& job : sight.jobs) {
-    if (!belongs(job, plan) || ++count > kMostJobsListed) continue;
-    rows += "<tr>" + cell(std::to_string(job.id)) + cell(std::string(word_of(job.state))) +
+    if (!segment_of(plan, job.reservation) || ++count > kMostJobsListed) continue;
+    rows += "<tr>" + cell(std::to_string(job.id)) + cell(std::string(to_string(job.state))) +
             cell(escaped(shortened(job.name, 60)), "long") + cell(escaped(job.reservation)) +
             cell(escaped(shortened(format_host_list(job.nodes), kLongestHostList)), "long") + "</tr>\n";
   }

@@ -56,6 +56,20 @@ bool counts_before(std::string_view a, std::string_view b) {
   return whole.first < whole.second;  // node01 and node1 are two nodes
 }
 
+std::string_view to_string(JobState state) {
+  switch (state) {
+    case JobState::kPending:
+      return "pending";
+    case JobState::kRunning:
+      return "running";
+    case JobState::kCompleting:
+      return "completing";
+    case JobState::kFinished:
+      return "finished";
+  }
+  return "?";
+}
+
 Lookout::Lookout(Cluster& cluster) : cluster_(cluster) {}
 
 void Lookout::look() {

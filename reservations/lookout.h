@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "reservations/cluster.h"
@@ -20,6 +21,8 @@ struct SeenNode {
   std::string leaf_switch;  // empty without a topology
   bool lost = false;        // Slurm does not use it at present
 };
+
+std::string_view to_string(JobState state);
 
 // A pending, running or completing job with a reservation.
 struct SeenJob {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/one_line.h"
 #include "base/text.h"
 
 namespace stint::reservations {
@@ -45,6 +46,15 @@ std::string line(const std::string& label, const std::string& text) {
 std::string usage_text(const json& usage) {
   return fmt::format("{:.2f} used, {:.2f} idle, {:.2f} lost", usage.at("used_hours").get<double>(),
                      usage.at("idle_hours").get<double>(), usage.at("lost_hours").get<double>());
+}
+
+std::string job_text(const json& job) {
+  std::string name = job.at("name");
+  if (!fits_one_line(name)) name = "(a name of several lines)";
+  const auto nodes = format_host_list(job.at("nodes").get<std::vector<std::string>>());
+  return fmt::format("{} {} of {}, {}{}", job.at("id").get<std::uint32_t>(), name,
+                     job.at("user").get<std::string>(), job.at("state").get<std::string>(),
+                     nodes.empty() ? " for " + job.at("reservation").get<std::string>() : " on " + nodes);
 }
 
 using Rows = std::vector<std::vector<std::string>>;
@@ -186,6 +196,7 @@ std::string plan_text(const json& plan) {
     text +=
         line("refund", plan.at("refund").get<std::string>() + " " + price.at("currency").get<std::string>());
   if (plan.contains("usage")) text += line("node-hours", usage_text(plan["usage"]));
+  for (const auto& job : plan.value("jobs", json::array())) text += line("job", job_text(job));
   return text;
 }
 

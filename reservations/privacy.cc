@@ -2,6 +2,9 @@
 #include "reservations/privacy.h"
 
 #include <algorithm>
+#include <iterator>
+
+#include "reservations/course.h"
 
 namespace stint::reservations {
 namespace {
@@ -12,9 +15,12 @@ bool is_users(const Plan& plan, std::uint32_t uid) {
 
 }  // namespace
 
-// While nobody can say whether the caller is an operator, the caller is none.
 bool Privacy::sees_all(std::uint32_t uid) const {
-  if (!lookout_.sight()->private_plans) return true;
+  return !lookout_.sight()->private_plans || is_operator(uid);
+}
+
+// While nobody can say whether the caller is one, the caller is none.
+bool Privacy::is_operator(std::uint32_t uid) const {
   try {
     return cluster_.is_operator(uid);
   } catch (const ClusterError&) {
@@ -29,6 +35,16 @@ bool Privacy::may_see(const Plan& plan, std::uint32_t uid) const {
 std::vector<Plan> Privacy::seen_by(std::vector<Plan> plans, std::uint32_t uid) const {
   if (!sees_all(uid)) std::erase_if(plans, [&](const Plan& plan) { return !is_users(plan, uid); });
   return plans;
+}
+
+std::vector<SeenJob> Privacy::jobs_of(const Plan& plan, std::uint32_t uid) const {
+  const auto sight = lookout_.sight();
+  std::vector<SeenJob> jobs;
+  std::copy_if(sight->jobs.begin(), sight->jobs.end(), std::back_inserter(jobs),
+               [&](const SeenJob& job) { return segment_of(plan, job.reservation).has_value(); });
+  if (sight->private_jobs && !is_operator(uid))
+    std::erase_if(jobs, [&](const SeenJob& job) { return job.uid != uid; });
+  return jobs;
 }
 
 bool Privacy::may_see_job(std::uint32_t job, std::uint32_t uid) const {

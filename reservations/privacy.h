@@ -18,11 +18,15 @@ class Privacy {
 
   bool may_see(const Plan& plan, std::uint32_t uid) const;
   std::vector<Plan> seen_by(std::vector<Plan> plans, std::uint32_t uid) const;
+  // The jobs in a plan, as they were last seen; where Slurm's PrivateData hides jobs, only the caller's own,
+  // operators see all.
+  std::vector<SeenJob> jobs_of(const Plan& plan, std::uint32_t uid) const;
   // What happened to a job names its plan. Throws ClusterError.
   bool may_see_job(std::uint32_t job, std::uint32_t uid) const;
 
  private:
   bool sees_all(std::uint32_t uid) const;
+  bool is_operator(std::uint32_t uid) const;
 
   Cluster& cluster_;
   const Lookout& lookout_;

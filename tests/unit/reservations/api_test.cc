@@ -56,10 +56,32 @@ TEST_F(ApiTest, APlanGoesThroughItsLife) {
   EXPECT_EQ(made.body["state"], "active");
   EXPECT_EQ(made.body["segments"][0]["reservation"], "demo.0");
   EXPECT_EQ(made.body["price"]["amount"], "0.00");
-  EXPECT_EQ(call("GET", "/v1/plans/demo").body, made.body);
+  auto shown = call("GET", "/v1/plans/demo").body;
+  EXPECT_EQ(shown["jobs"], nlohmann::json::array());
+  shown.erase("jobs");
+  EXPECT_EQ(shown, made.body);
   EXPECT_EQ(call("GET", "/v1/plans").body.size(), 1U);
   EXPECT_EQ(call("DELETE", "/v1/plans/demo").body["state"], "cancelled");
   EXPECT_EQ(call("DELETE", "/v1/plans/demo", R"({"force":true})").status, 409);
+}
+
+TEST_F(ApiTest, APlanIsShownWithItsJobsAndWherePrivateDataHidesThemWithThoseOfTheCaller) {
+  call("POST", "/v1/plans", R"({"name":"demo","nodes":4,"duration":600,"users":["root","nobody"]})");
+  cluster_.add_job(7, {"node1"}, "demo.0").uid = 65'534;
+  cluster_.add_job(8, {}, "demo.0").uid = 0;
+  cluster_.add_job(9, {}, "other.0");
+  const auto jobs = [&](std::uint32_t uid) {
+    std::vector<int> ids;
+    const auto reply = call("GET", "/v1/plans/demo", "", uid);
+    for (const auto& job : reply.body["jobs"]) ids.push_back(job["id"]);
+    return ids;
+  };
+  lookout_.look();
+  EXPECT_THAT(jobs(65'534), testing::ElementsAre(7, 8));
+  cluster_.private_data = true;
+  lookout_.look();
+  EXPECT_THAT(jobs(65'534), testing::ElementsAre(7));
+  EXPECT_THAT(jobs(0), testing::ElementsAre(7, 8));
 }
 
 TEST_F(ApiTest, APlanHasAHistory) {

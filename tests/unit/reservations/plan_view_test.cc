@@ -58,7 +58,7 @@ TEST_F(PlanViewTest, HowAPriceComesAboutIsSaidOnceForOffersOfTheSamePrice) {
   EXPECT_THAT(offers_text(answer), HasSubstr("\noa, oc: 2 h at 1.00\nob: 2 h night at 0.50\nbook one until"));
 }
 
-TEST_F(PlanViewTest, APlanSaysWhatItCostWhatCameBackAndWhatWasUsed) {
+TEST_F(PlanViewTest, APlanSaysWhatItCostWhatCameBackWhatWasUsedAndByWhichJobs) {
   const json plan = {
       {"name", "demo"},
       {"state", "cancelled"},
@@ -71,6 +71,19 @@ TEST_F(PlanViewTest, APlanSaysWhatItCostWhatCameBackAndWhatWasUsed) {
       {"price", {{"amount", "7.50"}, {"currency", "EUR"}, {"rate", "2.50"}, {"breakdown", "3 h at 2.50"}}},
       {"refund", "2.00"},
       {"usage", {{"used_hours", 1.0}, {"idle_hours", 0.5}, {"lost_hours", 0.25}}},
+      {"jobs",
+       {{{"id", 7},
+         {"name", "sft"},
+         {"user", "alice"},
+         {"state", "running"},
+         {"reservation", "demo.0"},
+         {"nodes", {"n1", "n2"}}},
+        {{"id", 8},
+         {"name", "next"},
+         {"user", "bob"},
+         {"state", "pending"},
+         {"reservation", "demo.1"},
+         {"nodes", json::array()}}}},
       {"segments",
        {{{"reservation", "demo.0"},
          {"start", kMonday},
@@ -79,7 +92,9 @@ TEST_F(PlanViewTest, APlanSaysWhatItCostWhatCameBackAndWhatWasUsed) {
          {"lost", json::array()}}}}};
   EXPECT_THAT(plan_text(plan), HasSubstr("price       7.50 EUR (3 h at 2.50; spares are free)\n"
                                          "account     physics\nrefund      2.00 EUR\n"
-                                         "node-hours  1.00 used, 0.50 idle, 0.25 lost\n"));
+                                         "node-hours  1.00 used, 0.50 idle, 0.25 lost\n"
+                                         "job         7 sft of alice, running on n[1-2]\n"
+                                         "job         8 next of bob, pending for demo.1\n"));
 }
 
 TEST_F(PlanViewTest, WithoutAnOfferTheReasonAndTheRemedyAreSaid) {
