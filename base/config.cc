@@ -16,6 +16,9 @@
 namespace stint {
 namespace {
 
+constexpr double kLeastTflops = 1e-6;
+constexpr double kMostTflops = 1e9;
+
 struct SectionKeys {
   std::string section;
   std::vector<std::string> keys;
@@ -28,7 +31,7 @@ const std::vector<SectionKeys>& legal_keys() {
        {"address", "listen", "user", "ledger", "log_level", "probe_interval", "probe_timeout",
         "probes_needed", "threads"}},
       {"munge", {"socket"}},
-      {"recipes", {"path"}},
+      {"recipes", {"path", "node_tflops"}},
       {"policy",
        {"book", "approve_above_nodes", "approve_above_price", "approvers", "max_nodes", "max_duration",
         "max_lead", "allowed_partitions", "warn_before", "keep_jobs"}},
@@ -105,6 +108,8 @@ void set_key(Config& config, const IniEntry& entry) {
     set_server_uids(config, entry.value, true);
   } else if (name == "munge.socket") {
     config.munge_socket = entry.value;
+  } else if (name == "recipes.node_tflops") {
+    config.node_tflops = parse_real(entry.value, kLeastTflops, kMostTflops);
   } else if (name == "recipes.path") {
     for (const std::string& folder : split(entry.value, ':')) {
       if (!folder.empty()) config.recipe_path.push_back(folder);

@@ -19,7 +19,8 @@ struct Config {
   std::vector<std::uint32_t> server_uids;  // [stintd] user = slurm: who may sign replies (root always may)
   std::string munge_socket;                // [munge] socket =
   std::vector<std::string> recipe_path;  // [recipes] path = dir:dir, searched before the installed catalogue
-  IniFile file;                          // the whole file, for the rooms' own sections
+  double node_tflops = 0;  // [recipes] node_tflops, that one node sustains in training; 0: not known
+  IniFile file;            // the whole file, for the rooms' own sections
 };
 
 // "head:6821,spare:6821" -> both, in order. Throws Error that names the part that is no host:port.

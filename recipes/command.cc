@@ -10,6 +10,7 @@
 
 #include "base/config.h"
 #include "base/error.h"
+#include "recipes/estimate.h"
 #include "recipes/recipe.h"
 
 namespace stint::recipes {
@@ -74,6 +75,19 @@ void show(const ShowOptions& options) {
   fmt::print("{}", freeze(resolution.recipe));
 }
 
+struct EstimateOptions {
+  std::string spec;
+  std::int64_t nodes = 0;
+};
+
+void print_estimate(const EstimateOptions& options) {
+  const Config config = load_config();
+  const Recipe recipe =
+      resolve_with_origins(options.spec, default_search_path(config.recipe_path), true).recipe;
+  const std::int64_t nodes = options.nodes > 0 ? options.nodes : recipe.resources.nodes;
+  fmt::print("{}", to_text(estimate(recipe), nodes, config.node_tflops));
+}
+
 void print_catalogue() {
   const SearchPath path = search_path();
   const std::vector<CatalogueEntry> entries = list(path);
@@ -127,6 +141,15 @@ void add_recipe_command(CLI::App& program) {
   shown->add_flag("--origin", options->origin, "say for each value where it comes from");
   shown->add_flag("--keys", options->keys, "the table of all keys: type, range, default, meaning");
   shown->callback([options] { show(*options); });
+
+  const auto estimated = std::make_shared<EstimateOptions>();
+  CLI::App* estimate_command =
+      group->add_subcommand("estimate", "how much arithmetic a recipe is, and how long it takes here");
+  estimate_command->add_option("recipe", estimated->spec, "NAME or PATH.ini[,section.key=value...]")
+      ->required();
+  estimate_command->add_option("--nodes", estimated->nodes, "default: the recipe's own")
+      ->check(CLI::Range(1, 65'536));
+  estimate_command->callback([estimated] { print_estimate(*estimated); });
 
   const auto specs = std::make_shared<std::vector<std::string>>();
   CLI::App* validated =

@@ -39,7 +39,8 @@ class Keeper {
   void cancel(Plan& plan, bool force, const std::string& who, const std::string& why);
 
   // After whatever happened since: intents are completed or undone, missing reservations made again, changes
-  // by an admin followed, nodes that are dead or claimed by others swapped. Throws ClusterError when Slurm is away.
+  // by an admin followed, nodes that are dead or claimed by others swapped. Throws ClusterError when Slurm is
+  // away.
   void reconcile(std::vector<Plan>& plans, const std::vector<ClusterNode>& nodes);
 
   std::vector<ClusterJob> jobs_in(const Plan& plan) const;

@@ -14,6 +14,7 @@
 #include "base/config.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "recipes/estimate.h"
 #include "recipes/recipe.h"
 #include "reservations/money.h"
 #include "reservations/plan.h"
@@ -127,11 +128,17 @@ void add_kind(json& body, const Options& options) {
 // What was not asked for is the recipe's.
 Options with_recipe(Options options) {
   if (options.recipe.empty()) return options;
-  const auto path = recipes::default_search_path(load_config(options.config).recipe_path);
-  const auto resources = recipes::resolve_with_origins(options.recipe, path, true).recipe.resources;
-  if (options.nodes == 0 && options.gpus == 0) options.nodes = static_cast<int>(resources.nodes);
-  if (options.duration.empty() && resources.time_limit.count() > 0)
-    options.duration = format_duration(resources.time_limit);
+  const Config config = load_config(options.config);
+  const auto path = recipes::default_search_path(config.recipe_path);
+  const auto recipe = recipes::resolve_with_origins(options.recipe, path, true).recipe;
+  if (options.nodes == 0 && options.gpus == 0) options.nodes = static_cast<int>(recipe.resources.nodes);
+  if (!options.duration.empty()) return options;
+  if (recipe.resources.time_limit.count() > 0) {
+    options.duration = format_duration(recipe.resources.time_limit);
+  } else if (config.node_tflops > 0 && options.nodes > 0) {
+    const auto time = recipes::run_time(recipes::estimate(recipe), options.nodes, config.node_tflops);
+    options.duration = format_duration(time);
+  }
   return options;
 }
 
@@ -139,9 +146,12 @@ json search_of(const Options& asked) {
   const Options options = with_recipe(asked);
   if ((options.nodes > 0) == (options.gpus > 0)) fail("search: give either --nodes or --gpus, or a --recipe");
   if (options.duration.empty()) {
-    fail(
-        "search: give --duration{}",
-        options.recipe.empty() ? "" : fmt::format("; recipe {} has no resources.time_limit", options.recipe));
+    fail("search: give --duration{}",
+         options.recipe.empty()
+             ? ""
+             : fmt::format("; recipe {} has no resources.time_limit, and without [recipes] node_tflops in "
+                           "stint.conf nobody knows how long it takes",
+                           options.recipe));
   }
   json body{{"spares", options.spares},
             {"segments", options.segments},
@@ -248,7 +258,8 @@ void add_search(CLI::App& group, const std::shared_ptr<Options>& options) {
   auto& command = add_subcommand(group, options, "search",
                                  "Find offers: when so many nodes are free, for what price", search);
   add_capacity(command, options);
-  command.add_option("--recipe", options->recipe, "its nodes and time limit are the defaults of the search");
+  command.add_option("--recipe", options->recipe,
+                     "the defaults of the search: its nodes; its time limit, else its estimate");
   command.add_option("--gpus", options->gpus, "GPUs instead of nodes: as many nodes as hold them")
       ->check(CLI::Range(1, 1'000'000));
   command.add_option("--after", options->after, "now, now+2h, 18:00, friday 18:00 or 2026-11-23T18:00")

@@ -100,11 +100,15 @@ reservation() { scontrol --oneliner show reservation "$1" 2>/dev/null; }
   [[ $output == *"either --nodes or --gpus"* ]]
 }
 
-@test "a recipe says how many nodes, and how long if it has a time limit" {
+@test "a recipe says how many nodes, and how long: its time limit, else its estimate on nodes of known speed" {
   run -1 stint plan search --recipe tiny-llama
-  [[ $output == "stint: search: give --duration; recipe tiny-llama has no resources.time_limit" ]]
+  [[ $output == "stint: search: give --duration; recipe tiny-llama has no resources.time_limit, and without [recipes] node_tflops"* ]]
   run -0 stint plan search --recipe tiny-llama,resources.time_limit=90m --format json
   [[ $(jq '.offers[0].segments[0] | (.nodes | length), (.end - .start)' <<<"$output" | paste -sd' ') == "4 5400" ]]
+  { cat "$STINT_CONF"; printf '[recipes]\nnode_tflops = 0.00002\n'; } >known.conf
+  run -0 stint plan search --config known.conf --recipe tiny-llama --format json
+  length=$(jq '.offers[0].segments[0] | .end - .start' <<<"$output")
+  [[ $(STINT_CONF=known.conf stint recipe estimate tiny-llama) == *"time "*"$(printf '%02d:%02d:00' $((length / 3600)) $((length / 60 % 60))) on 4 nodes"* ]]
   run -1 stint plan search --recipe tiny-lama --duration 1h
   [[ $output == *"did you mean 'tiny-llama'"* ]]
 }

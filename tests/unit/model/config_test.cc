@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "recipes/estimate.h"
 
 namespace stint::model {
 namespace {
@@ -25,6 +26,14 @@ recipes::Recipe recipe() {
   r.model.num_attention_heads = 8;
   r.model.num_key_value_heads = 2;
   return r;
+}
+
+TEST(ModelConfig, HasAsManyParametersAsTheRecipeIsEstimatedToHave) {
+  for (const bool tied : {false, true}) {
+    auto r = recipe();
+    r.model.tie_word_embeddings = tied;
+    EXPECT_EQ(Layout(config_of(r)).parameter_count(), recipes::estimate(r).parameters);
+  }
 }
 
 TEST(ModelConfig, NamesAndShapesAreHuggingFaces) {
