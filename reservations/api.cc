@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reservations/api.h"
 
+#include <fmt/format.h>
+
 #include "base/log.h"
 #include "base/text.h"
 #include "reservations/json_fields.h"
@@ -194,7 +196,11 @@ ApiReply Api::report(std::string_view body, std::uint32_t uid) const {
 ApiReply Api::create_plan(std::string_view body, std::uint32_t uid) {
   const auto request = checked([&] { return PlanRequest::parse(parse_object(body)); });
   refuse_hidden_taken(request.name, uid);
-  auto plan = show(book_.create(request, uid));
+  const Plan booked = book_.create(request, uid);
+  auto plan = show(booked);
+  if (const auto warnings = book_.gate().partition_warnings(booked.kind.partition, booked.nodes, uid);
+      !warnings.empty())
+    plan["warning"] = fmt::format("{}", fmt::join(warnings, "; "));
   if (request.quote) plan["state"] = "quote";
   return {200, plan};
 }

@@ -74,6 +74,7 @@ class Book {
   std::vector<HistoryEntry> history(const std::string& name) const;  // 404
   OfferDesk& offers() { return desk_; }
   const Accounts& accounts() const { return accounts_; }
+  const Gate& gate() const { return gate_; }
   // Nodes that Slurm does not use at present, as of the last reconcile().
   std::vector<std::string> lost_nodes() const;
 

@@ -88,7 +88,10 @@ struct ClusterReservation {
 struct ClusterPartition {
   std::string name;
   bool is_default = false;
-  std::optional<std::chrono::minutes> max_time;  // of a job; none: unlimited
+  std::optional<std::chrono::minutes> max_time{};  // of a job; none: unlimited
+  std::optional<std::uint32_t> max_nodes{};        // of a job; none: unlimited
+  bool up = true;                                  // its jobs are started
+  std::vector<std::string> groups{};               // whose members may use it; none: everybody
 };
 
 // The path of switches from the root to a node's leaf switch; empty without a topology.

@@ -82,4 +82,29 @@ std::string Gate::partition(const std::string& subject, const std::string& asked
   return chosen;
 }
 
+std::vector<std::string> Gate::partition_warnings(const std::string& partition, int nodes,
+                                                  std::uint32_t uid) const {
+  const auto all = cluster_.partitions();
+  const auto found = std::find_if(all.begin(), all.end(),
+                                  [&](const ClusterPartition& one) { return one.name == partition; });
+  std::vector<std::string> warnings;
+  if (found == all.end()) return warnings;
+  if (!found->up)
+    warnings.push_back(fmt::format("partition {} is not up: no job starts there now", partition));
+  if (found->max_nodes && static_cast<std::uint32_t>(nodes) > *found->max_nodes) {
+    warnings.push_back(fmt::format("one job may have {} node{} of partition {} at most (MaxNodes)",
+                                   *found->max_nodes, *found->max_nodes == 1 ? "" : "s", partition));
+  }
+  const auto user = user_of_uid(uid);
+  const auto own = groups_of_user(user);
+  const bool allowed = uid == 0 || found->groups.empty() ||
+                       std::any_of(own.begin(), own.end(),
+                                   [&](const std::string& group) { return contains(found->groups, group); });
+  if (!allowed) {
+    warnings.push_back(fmt::format("user {} may not use partition {} (AllowGroups={})", user, partition,
+                                   fmt::join(found->groups, ",")));
+  }
+  return warnings;
+}
+
 }  // namespace stint::reservations

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "reservations/cluster.h"
 #include "reservations/settings.h"
@@ -27,6 +28,10 @@ class Gate {
                    std::chrono::sys_seconds now) const;
   // The partition that was asked for, or Slurm's default one where none was.
   std::string partition(const std::string& subject, const std::string& asked) const;
+  // What of the partition's own limits would keep jobs of such a plan from running; Slurm holds them to it,
+  // plan or not.
+  std::vector<std::string> partition_warnings(const std::string& partition, int nodes,
+                                              std::uint32_t uid) const;
 
  private:
   bool is_approver(std::uint32_t uid) const;

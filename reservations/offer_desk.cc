@@ -127,17 +127,20 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   answer.reason = std::move(found.reason);
   answer.remedy = std::move(found.remedy);
   answer.valid_until = now() + Shelf<ShelvedOffer>::kValid;
+  auto warnings = gate_.partition_warnings(request.kind.partition, static_cast<int>(query.nodes), uid);
   if (const auto waiting = capacity_.waiting_jobs(request.kind.partition);
       waiting > 0 && !found.offers.empty()) {
-    answer.warning = fmt::format("{} jobs wait in partition {}; they may take nodes before these are booked",
-                                 waiting, request.kind.partition);
+    warnings.push_back(fmt::format("{} job{} in partition {}; {} may take nodes before these are booked",
+                                   waiting, waiting == 1 ? " waits" : "s wait", request.kind.partition,
+                                   waiting == 1 ? "it" : "they"));
   }
   for (auto& offer : found.offers) {
     const auto id = shelf_.put({request, offer}, now());
     answer.offers.emplace_back(id, std::move(offer));
   }
-  if (const auto warning = budget_warning(answer, account); !warning.empty())
-    answer.warning += (answer.warning.empty() ? "" : "; ") + warning;
+  if (auto warning = budget_warning(answer, account); !warning.empty())
+    warnings.push_back(std::move(warning));
+  answer.warning = fmt::format("{}", fmt::join(warnings, "; "));
   return answer;
 }
 

@@ -196,6 +196,7 @@ std::string plan_text(const json& plan) {
     text +=
         line("refund", plan.at("refund").get<std::string>() + " " + price.at("currency").get<std::string>());
   if (plan.contains("usage")) text += line("node-hours", usage_text(plan["usage"]));
+  if (plan.contains("warning")) text += line("warning", plan["warning"]);
   for (const auto& job : plan.value("jobs", json::array())) text += line("job", job_text(job));
   return text;
 }

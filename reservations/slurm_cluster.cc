@@ -318,8 +318,14 @@ class SlurmCluster : public Cluster {
     std::vector<ClusterPartition> partitions;
     for (std::uint32_t i = 0; i < message->record_count; ++i) {
       const auto& info = message->partition_array[i];
-      partitions.push_back({text_of(info.name), (info.flags & PART_FLAG_DEFAULT) != 0, {}});
-      if (info.max_time != INFINITE) partitions.back().max_time = minutes{info.max_time};
+      ClusterPartition partition;
+      partition.name = text_of(info.name);
+      partition.is_default = (info.flags & PART_FLAG_DEFAULT) != 0;
+      if (info.max_time != INFINITE) partition.max_time = minutes{info.max_time};
+      if (info.max_nodes != INFINITE) partition.max_nodes = info.max_nodes;
+      partition.up = (info.state_up & PARTITION_SCHED) != 0;
+      partition.groups = names_of(info.allow_groups);
+      partitions.push_back(std::move(partition));
     }
     return partitions;
   }

@@ -87,6 +87,17 @@ reservation() { scontrol --oneliner show reservation "$1" 2>/dev/null; }
   [[ $(scontrol --oneliner show reservation | grep -c ReservationName=) == 1 ]]
 }
 
+@test "what the partition's own limits would keep from running is warned of" {
+  scontrol update PartitionName=main MaxNodes=2 State=DOWN AllowGroups=daemon
+  run -0 as_nobody stint plan search --nodes 3 --duration 1h
+  [[ $output == *"partition main is not up"*"may have 2 nodes of partition main at most"*"AllowGroups=daemon"* ]]
+  run -0 stint plan create --name narrow --nodes 3 --duration 1h
+  [[ $output == *"warning "*"may have 2 nodes"* ]]
+  scontrol update PartitionName=main MaxNodes=UNLIMITED State=UP AllowGroups=ALL
+  run -0 as_nobody stint plan search --nodes 3 --duration 1h
+  [[ $output != *warning* ]]
+}
+
 @test "an offer that nobody made, and values that make no sense, are refused by name" {
   run -1 stint plan create --name x --offer onever
   [[ $output == "stint: offer onever: "*"stint plan search"* ]]

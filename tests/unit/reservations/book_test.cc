@@ -426,7 +426,23 @@ TEST_F(OfferedBookTest, FeaturesAndWaitingJobsCount) {
   EXPECT_THAT(book_->offers().search(wanted_, kRoot).remedy, HasSubstr("other features"));
   wanted_.kind.features = {};
   cluster_.add_job(9, {}, "", "").state = JobState::kPending;
-  EXPECT_THAT(book_->offers().search(wanted_, kRoot).warning, HasSubstr("1 jobs wait in partition main"));
+  EXPECT_THAT(book_->offers().search(wanted_, kRoot).warning,
+              HasSubstr("1 job waits in partition main; it may take nodes"));
+}
+
+TEST_F(OfferedBookTest, WhatThePartitionWouldKeepFromRunningIsWarnedOf) {
+  const auto warning = [&](std::uint32_t uid) { return book_->offers().search(wanted_, uid).warning; };
+  settings_.policy.book = Policy::Book::kEveryone;
+  restart_stintd();
+  cluster_.max_nodes = static_cast<std::uint32_t>(wanted_.query.nodes);
+  cluster_.groups = {"nobody-is-in-it"};
+  EXPECT_EQ(warning(kRoot), "");
+  cluster_.max_nodes = 1;
+  cluster_.partition_up = false;
+  EXPECT_EQ(
+      warning(kStranger),
+      "partition main is not up: no job starts there now; one job may have 1 node of partition main at most "
+      "(MaxNodes); user 3999999999 may not use partition main (AllowGroups=nobody-is-in-it)");
 }
 
 TEST_F(OfferedBookTest, PolicyHoldsForSearchesToo) {

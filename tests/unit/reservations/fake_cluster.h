@@ -40,7 +40,7 @@ class FakeCluster : public Cluster {
   }
   std::vector<ClusterNode> nodes() override { return call("nodes"), nodes_; }
   std::vector<ClusterPartition> partitions() override {
-    return {{"main", true, max_time}, {"night", false, {}}};
+    return {{"main", true, max_time, max_nodes, partition_up, groups}, {"night"}};
   }
   ClusterTopology topology() override { return topology_; }
   std::vector<ClusterJob> jobs() override {
@@ -227,9 +227,12 @@ class FakeCluster : public Cluster {
   bool private_data = false;
   bool away = false;  // every call fails as without a controller
   bool cancels_work = true;
-  std::optional<std::chrono::minutes> max_time;  // of the partition main
-  std::map<std::uint32_t, int> warnings;         // sent to each job
-  int updates_to_lose = 0;                       // job updates that are accepted and have no effect
+  std::optional<std::chrono::minutes> max_time;  // of the partition main, as the next three
+  std::optional<std::uint32_t> max_nodes;
+  bool partition_up = true;
+  std::vector<std::string> groups;
+  std::map<std::uint32_t, int> warnings;  // sent to each job
+  int updates_to_lose = 0;                // job updates that are accepted and have no effect
   std::chrono::seconds started_after{};
 
  private:
