@@ -275,8 +275,10 @@ Plan Book::cancel(const std::string& name, std::uint32_t uid, bool force) {
   std::vector<std::uint32_t> jobs;
   for (const auto& job : keeper_.jobs_in(plan)) jobs.push_back(job.id);
   if (!jobs.empty() && !force) {
-    refuse(409, "plan {}: jobs {} are in it; end them, or cancel with --force, which ends them", name,
-           fmt::join(jobs, ", "));
+    const bool one = jobs.size() == 1;
+    refuse(409, "plan {}: job{} {} {} in it; end {}, or cancel with --force, which ends {}", name,
+           one ? "" : "s", fmt::join(jobs, ", "), one ? "is" : "are", one ? "it" : "them",
+           one ? "it" : "them");
   }
   const bool pending = plan.phase == Phase::kPending;
   const auto refund = pending ? Refund{plan.price.cents, "100 %: it was not approved yet"}

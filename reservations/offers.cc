@@ -15,7 +15,8 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 using std::chrono::sys_seconds;
 
-constexpr std::size_t kStarts = 48;  // looked at closely
+constexpr std::size_t kStarts = 48;        // looked at closely
+constexpr std::size_t kMostSegments = 32;  // that anybody may ask for
 constexpr seconds kMaxHorizon = std::chrono::days{3660};
 
 Minute whole_minutes(seconds time) {
@@ -209,9 +210,18 @@ class OfferSearch {
     }
     const auto later = first_start_after_limit();
     if (later) remedies.push_back(fmt::format("all of it fits from {}", format_time(*later)));
-    if (longest.length() > 0 && query_.max_segments == 1) remedies.emplace_back("--segments 4 may split it");
+    if (const auto split = fewest_segments())
+      remedies.push_back(fmt::format("--segments {} splits it", *split));
     answer.remedy =
         remedies.empty() ? "take fewer nodes or less time" : fmt::format("{}", fmt::join(remedies, "; "));
+  }
+
+  // That would do without any other change.
+  std::optional<std::size_t> fewest_segments() const {
+    const Minute shortest = std::max<Minute>(1, whole_minutes(query_.min_segment));
+    const auto schedules = earliest_schedules(reach_, length_, kMostSegments, shortest);
+    if (schedules.empty()) return std::nullopt;
+    return schedules.front().size();
   }
 
   // Without the caller's --before: twice as far, at least four weeks more.

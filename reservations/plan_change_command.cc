@@ -146,7 +146,7 @@ void add_plan_change_commands(CLI::App& group) {
   const auto options = std::make_shared<Options>();
   auto& longer = add_subcommand(group, options, "extend",
                                 "Give a plan more time or nodes; running jobs are not touched", extend);
-  longer.add_option("--by", options->by, "so much longer: 90m, 12h, 2d or Slurm's d-hh:mm:ss");
+  longer.add_option("--by,--duration", options->by, "so much longer: 90m, 12h, 2d or Slurm's d-hh:mm:ss");
   add_size_options(longer, options);
   auto* offer = longer.add_option("--offer", options->offer, "take this offer of an earlier 'extend'");
   for (const char* own : {"--by", "--until", "--nodes", "--spares"}) offer->excludes(longer.get_option(own));

@@ -42,8 +42,10 @@ TEST(CommandLine, AnEmptyValueDoesNotSwallowTheNextArgument) {
 }
 
 TEST(CommandLine, TheUnknownWordIsNamedBeforeTheMissingOne) {
-  expect_wrong({"bok"}, "The following argument was not expected: bok");
-  expect_wrong({"book", "--nam=a"}, "The following argument was not expected: --nam=a");
+  expect_wrong({"bok"}, "The following argument was not expected: bok; did you mean 'book'?");
+  expect_wrong({"book", "--nam=a"},
+               "The following argument was not expected: --nam=a; did you mean '--name'?");
+  expect_wrong({"book", "--name", "a", "--to", "b"}, "The following arguments were not expected: --to b");
   expect_wrong({"book"}, "--name is required");
 }
 

@@ -131,6 +131,17 @@ TEST(Offers, ATimeThatIsTooLongNamesTheNearestThings) {
   EXPECT_THAT(answer.remedy, HasSubstr("all of it fits from "));
 }
 
+TEST(Offers, TheFewestSegmentsThatWouldDoAreNamed) {
+  auto busy = planner();
+  busy.add_span({"n0"}, hours_from_now(5, 6));
+  busy.add_span({"n1"}, hours_from_now(8, 9));
+  auto wanted = query(8, 9);
+  wanted.before = kNow + hours{12};
+  EXPECT_THAT(find_offers(busy, flat, wanted).remedy, HasSubstr("--segments 3 splits it"));
+  wanted.max_segments = 3;
+  EXPECT_THAT(find_offers(busy, flat, wanted).offers, SizeIs(1));
+}
+
 TEST(Offers, ADeadlineBeforeTheEndIsNamed) {
   auto wanted = query(1, 3);
   wanted.before = kNow + hours{2};
