@@ -41,31 +41,6 @@ ClusterReservation to_reservation(const Plan& plan, const Segment& segment) {
   return {segment.reservation, segment.start, segment.end, segment.nodes, plan.users, plan.kind.partition};
 }
 
-ReservationsOfNodes by_node(const std::vector<ClusterReservation>& reservations) {
-  ReservationsOfNodes of_nodes;
-  for (const auto& reservation : reservations) {
-    for (const auto& node : reservation.nodes) of_nodes[node].push_back(&reservation);
-  }
-  return of_nodes;
-}
-
-std::vector<Claim> claims_on(const Segment& segment, const ReservationsOfNodes& reservations,
-                             sys_seconds now) {
-  const Window rest = rest_of(segment, now);
-  std::vector<Claim> claims;
-  for (const auto& node : segment.nodes) {
-    const auto there = reservations.find(node);
-    if (there == reservations.end()) continue;
-    const ClusterReservation* first = nullptr;
-    for (const auto* other : there->second) {
-      const bool overlaps = other->name != segment.reservation && rest.overlaps({other->start, other->end});
-      if (overlaps && (first == nullptr || other->start < first->start)) first = other;
-    }
-    if (first != nullptr) claims.push_back({node, first->name, {first->start, first->end}});
-  }
-  return claims;
-}
-
 Swapper::Swapper(Cluster& cluster, Ledger& ledger, Metrics& metrics, const Capacity& capacity, Now now)
     : cluster_(cluster), ledger_(ledger), metrics_(metrics), capacity_(capacity), now_(std::move(now)) {}
 
@@ -106,6 +81,7 @@ void Swapper::swap_claimed(Plan& plan, std::size_t k, const ReservationsOfNodes&
   const auto jobs = jobs_in(cluster_.jobs(), plan.segments[k]);
   std::map<std::string, std::vector<Claim>> stuck;  // by reservation
   for (const auto& claim : claims) {
+    if (!contains(plan.segments[k].nodes, claim.node)) continue;  // swapped for an earlier claim
     const bool in_use = std::any_of(jobs.begin(), jobs.end(),
                                     [&](const ClusterJob& job) { return contains(job.nodes, claim.node); });
     if (in_use || !swap_node(plan, k, claim.node, ": " + claim_text(claim)))

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gives plans other nodes for those that Slurm will not run their jobs on: dead ones, and those that another
-// reservation lies over (Slurm allows it to maintenance, and to an admin who insists). Where none is free the
-// plan keeps its node, and its history says so once. Not thread-safe.
+// Gives plans other nodes for those that Slurm will not run their jobs on: dead ones, and those that others
+// claim. Where none is free the plan keeps its node, and its history says so once. Not thread-safe.
 #pragma once
 
 #include <chrono>
 #include <functional>
 #include <set>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "reservations/capacity.h"
+#include "reservations/claims.h"
 #include "reservations/cluster.h"
 #include "reservations/ledger.h"
 #include "reservations/metrics.h"
@@ -21,19 +20,6 @@ namespace stint::reservations {
 
 // What a plan's segment must become in Slurm.
 ClusterReservation to_reservation(const Plan& plan, const Segment& segment);
-
-// Another reservation on a node of a segment, while the segment lasts.
-struct Claim {
-  std::string node;
-  std::string reservation;
-  Window window;
-};
-
-// At most one for each node, the first in time, of what is still to come. `reservations` by node.
-using ReservationsOfNodes = std::unordered_map<std::string, std::vector<const ClusterReservation*>>;
-ReservationsOfNodes by_node(const std::vector<ClusterReservation>& reservations);
-std::vector<Claim> claims_on(const Segment& segment, const ReservationsOfNodes& reservations,
-                             std::chrono::sys_seconds now);
 
 class Swapper {
  public:

@@ -12,8 +12,6 @@ namespace {
 using std::chrono::seconds;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
-using testing::UnorderedElementsAre;
 
 class SwapperTest : public BookTest {
  protected:
@@ -59,27 +57,6 @@ TEST_F(SwapperTest, ANodeOnWhichAJobOfThePlanRunsStays) {
   cluster_.jobs_.clear();
   book_->reconcile();
   EXPECT_NE(book_->show("demo").segments[0].nodes, nodes);
-}
-
-TEST_F(SwapperTest, ReservationsBeforeAndAfterASegmentClaimNothing) {
-  const Segment segment{"demo.0", now() + seconds{100}, now() + seconds{200}, {"node1", "node2"}};
-  const std::vector<ClusterReservation> reservations{
-      {"demo.0", segment.start, segment.end, segment.nodes, {}, ""},
-      {"before", now(), segment.start, {"node1"}, {}, ""},
-      {"after", segment.end, segment.end + seconds{50}, {"node2"}, {}, ""},
-      {"elsewhere", segment.start, segment.end, {"node3"}, {}, ""}};
-  EXPECT_THAT(claims_on(segment, by_node(reservations), now()), IsEmpty());
-}
-
-TEST_F(SwapperTest, OfSeveralClaimsOnANodeTheFirstInTimeIsTold) {
-  const Segment segment{"demo.0", now(), now() + seconds{200}, {"node1", "node2"}};
-  const std::vector<ClusterReservation> reservations{
-      {"late", now() + seconds{150}, now() + seconds{300}, {"node1", "node2"}, {}, ""},
-      {"early", now() + seconds{50}, now() + seconds{60}, {"node1"}, {}, ""}};
-  std::vector<std::pair<std::string, std::string>> told;
-  for (const auto& claim : claims_on(segment, by_node(reservations), now()))
-    told.emplace_back(claim.node, claim.reservation);
-  EXPECT_THAT(told, UnorderedElementsAre(std::pair("node1", "early"), std::pair("node2", "late")));
 }
 
 }  // namespace
