@@ -93,6 +93,7 @@ class Book {
   void choose_nodes(Plan& plan) const;
   [[noreturn]] void refuse_for_space(const Plan& plan, const Planner& planner) const;
   Plan own_plan(const std::string& name, std::uint32_t uid, const std::string& deed) const;
+  Plan changeable_plan(const std::string& name, std::uint32_t uid, const std::string& deed) const;
   Pricing pricing(const Plan& plan) const;
   Plan commit(Plan plan, const Plan& wanted, std::uint32_t uid, const std::string& action,
               const std::string& detail);

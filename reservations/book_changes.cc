@@ -41,11 +41,13 @@ void remove_user(Plan& plan, const std::string& user) {
   plan.users.erase(found);
 }
 
-// What Slurm's reservation does not let one take away.
-void keep_users_with_jobs(const Plan& plan, const Plan& wanted, const std::vector<ClusterJob>& jobs) {
+// What runs would run on, and nobody would lead it through the plan. What waits is the shepherd's.
+void keep_users_with_running_jobs(const Plan& plan, const Plan& wanted, const std::vector<ClusterJob>& jobs) {
   for (const auto& job : jobs) {
+    if (job.state == JobState::kPending) continue;
     if (std::find(wanted.uids.begin(), wanted.uids.end(), job.uid) != wanted.uids.end()) continue;
-    refuse(409, "plan {}: {} has job {} in it; end it first", plan.name, user_of_uid(job.uid), job.id);
+    refuse(409, "plan {}: job {} of {} runs in it; once it has ended {} can be taken off", plan.name, job.id,
+           user_of_uid(job.uid), user_of_uid(job.uid));
   }
 }
 
@@ -122,10 +124,17 @@ void Book::check_extension(const Plan& plan, std::uint32_t uid) const {
     refuse(403, "{}: would become so large that it needs approval; ask an approver to extend it", subject);
 }
 
+Plan Book::changeable_plan(const std::string& name, std::uint32_t uid, const std::string& deed) const {
+  Plan plan = own_plan(name, uid, deed);
+  if (plan.phase != Phase::kBooked)
+    refuse(409, "plan {}: waits for approval; it can be changed once it has it", name);
+  return plan;
+}
+
 ExtensionOffers Book::offer_extension(const std::string& name, const ExtendRequest& request,
                                       std::uint32_t uid) {
   gate_.check_booker("plan " + name, uid);
-  const Plan plan = own_plan(name, uid, "extend");
+  const Plan plan = changeable_plan(name, uid, "extend");
   auto found = extension_of(plan, request);
   ExtensionOffers answer{{}, std::move(found.reason), std::move(found.remedy)};
   for (auto& proposal : found.proposals) {
@@ -140,7 +149,7 @@ ExtensionOffers Book::offer_extension(const std::string& name, const ExtendReque
 Plan Book::extend(const std::string& name, const std::string& offer, std::uint32_t uid) {
   const std::lock_guard lock(change_);
   gate_.check_booker("plan " + name, uid);
-  Plan plan = own_plan(name, uid, "extend");
+  Plan plan = changeable_plan(name, uid, "extend");
   const auto proposal = proposals_.find(offer, now());
   const Plan& wanted = proposal.wanted;
   if (wanted.id != plan.id) refuse(409, "offer {}: is one for plan {}, not {}", offer, wanted.name, name);
@@ -171,7 +180,7 @@ Plan Book::extend(const std::string& name, const std::string& offer, std::uint32
 
 Plan Book::shrink(const std::string& name, const ShrinkRequest& request, std::uint32_t uid) {
   const std::lock_guard lock(change_);
-  const Plan plan = own_plan(name, uid, "shrink");
+  const Plan plan = changeable_plan(name, uid, "shrink");
   const auto jobs = keeper_.jobs_in(plan);
   auto proposal = as_conflict([&] {
     if (request.until) return shorten(plan, *request.until, pricing(plan), now());
@@ -204,18 +213,18 @@ Plan Book::shrink(const std::string& name, const ShrinkRequest& request, std::ui
 
 Plan Book::share(const std::string& name, const ShareRequest& request, std::uint32_t uid) {
   const std::lock_guard lock(change_);
-  const Plan plan = own_plan(name, uid, "share");
+  const Plan plan = changeable_plan(name, uid, "share");
   Plan wanted = plan;
   for (const auto& user : request.add) add_user(wanted, user);
   for (const auto& user : request.remove) remove_user(wanted, user);
-  keep_users_with_jobs(plan, wanted, keeper_.jobs_in(plan));
+  keep_users_with_running_jobs(plan, wanted, keeper_.jobs_in(plan));
   return commit(plan, wanted, uid, "shared",
                 fmt::format("users {} -> {}", fmt::join(plan.users, ","), fmt::join(wanted.users, ",")));
 }
 
 Plan Book::transfer(const std::string& name, const std::string& owner, std::uint32_t uid) {
   const std::lock_guard lock(change_);
-  const Plan plan = own_plan(name, uid, "transfer");
+  const Plan plan = changeable_plan(name, uid, "transfer");
   Plan wanted = plan;
   add_user(wanted, owner);
   wanted.owner = owner;
@@ -225,8 +234,6 @@ Plan Book::transfer(const std::string& name, const std::string& owner, std::uint
 
 Plan Book::commit(Plan plan, const Plan& wanted, std::uint32_t uid, const std::string& action,
                   const std::string& detail) {
-  if (plan.phase != Phase::kBooked)
-    refuse(409, "plan {}: waits for approval; it can be changed once it has it", plan.name);
   keeper_.change(plan, {wanted, {now_(), user_of_uid(uid), action, detail}});
   publish();
   spdlog::info("plan {}: {} by {}: {}", plan.name, action, user_of_uid(uid), detail);

@@ -73,7 +73,7 @@ struct ClusterJob {
   std::chrono::sys_seconds begin{};                // earliest start, while pending
   std::chrono::sys_seconds started{};              // while running
   std::optional<std::chrono::minutes> time_limit;  // none: unlimited
-  std::optional<std::chrono::sys_seconds> end;     // of a running job; none: unlimited
+  std::optional<std::chrono::sys_seconds> end;     // of a running job (none: unlimited), or when it has ended
 };
 
 struct ClusterReservation {
@@ -121,6 +121,9 @@ class Cluster {
   virtual ClusterTopology topology() = 0;
   // Pending, running and completing jobs of all users.
   virtual std::vector<ClusterJob> jobs() = 0;
+  // Of the answer that jobs() had last: jobs with an admin comment that have ended, as long as Slurm
+  // remembers them (MinJobAge).
+  virtual std::vector<ClusterJob> ended_jobs() = 0;
   // Fresh, also when finished a moment ago; none: Slurm does not know it.
   virtual std::optional<ClusterJob> job(std::uint32_t id) = 0;
   virtual std::vector<ClusterReservation> reservations() = 0;

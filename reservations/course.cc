@@ -86,8 +86,7 @@ bool rolls_over(const Plan& plan, std::size_t k, const std::vector<std::string>&
 }
 
 sys_seconds end_of(const ClusterJob& job, const JobWishes& wishes, const Segment& segment) {
-  if (!wishes.time || !job.end) return segment.end;
-  return std::min(segment.end, *job.end);
+  return wishes.time ? std::min(segment.end, job.started + *wishes.time) : segment.end;
 }
 
 JobWindow window_of(const Plan& plan, std::size_t k, const ClusterJob& job, const JobWishes& wishes) {

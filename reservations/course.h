@@ -48,7 +48,7 @@ std::chrono::minutes fitted_limit(const Segment& segment, std::chrono::sys_secon
 // Whether a job on these nodes runs from segment k into the next without a gap.
 bool rolls_over(const Plan& plan, std::size_t k, const std::vector<std::string>& nodes);
 
-// When a running job must be done: its segment's end, or the end of its own wish.
+// When a job that runs must be done: at its segment's end, or earlier where its own wish ends.
 std::chrono::sys_seconds end_of(const ClusterJob& job, const JobWishes& wishes, const Segment& segment);
 
 // The window of a running job, for those who must save before it closes.

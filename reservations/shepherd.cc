@@ -16,8 +16,10 @@ using std::chrono::sys_seconds;
 
 // Between the requeue of a job without a recipe and the end of its segment: its processes must be gone.
 constexpr seconds kLeaveBefore{10};
-// So long before a segment's end, and warn_before, its jobs are remembered: Slurm may end them.
+// A job that ended so long before its segment, or warn_before, may have ended because of it.
 constexpr seconds kClosing{120};
+// Slurm looks for jobs that are over their limit, or their reservation's, every half minute.
+constexpr seconds kEndsLate{120};
 // Slurm looks at its queue when something happens, or once a minute: a job whose segment has begun is brought
 // to its notice every so often, and for so long.
 constexpr double kWakeEvery = 2;
@@ -49,6 +51,9 @@ sys_seconds Shepherd::now() const {
 
 void Shepherd::tend_once() {
   auto jobs = cluster_.jobs();
+  for (auto& job : cluster_.ended_jobs()) {
+    if (job.requeue && job.batch && (job.timed_out || job.killed_by_warning)) jobs.push_back(std::move(job));
+  }
   std::erase_if(jobs, [](const ClusterJob& job) { return parse_wishes(job.admin_comment).plan.empty(); });
   plans_.clear();
   forget_others(jobs);
@@ -65,7 +70,6 @@ void Shepherd::tend_once() {
       if (!passes) spdlog::warn("job {}: {}; trying again", job.id, error.what());
     }
   }
-  tend_ended();
 }
 
 void Shepherd::forget_others(const std::vector<ClusterJob>& jobs) {
@@ -79,22 +83,23 @@ void Shepherd::forget_others(const std::vector<ClusterJob>& jobs) {
   std::erase_if(homeless_, gone);
 }
 
-// The newest plan of the name that a job bears, if its user may use it; another user's of the same name is
-// none.
-const Plan* Shepherd::plan_of(const ClusterJob& job, const std::string& name) {
+const std::optional<Plan>& Shepherd::newest_plan(const std::string& name) {
   auto [entry, is_new] = plans_.try_emplace(name);
   if (is_new) entry->second = ledger_.find_plan(name);
-  return entry->second && may_use(*entry->second, job.uid) ? &*entry->second : nullptr;
+  return entry->second;
 }
 
 void Shepherd::tend(const ClusterJob& job) {
   const auto wishes = parse_wishes(job.admin_comment);
-  const Plan* plan = plan_of(job, wishes.plan);
-  if (plan == nullptr) return;
+  const auto& plan = newest_plan(wishes.plan);
+  if (!plan) return;
   if (plan->phase == Phase::kBooking || plan->phase == Phase::kCancelling) return;  // settled soon
+  if (!may_use(*plan, job.uid)) return tend_stranger(job, plan->name);
   const Charge charge{job, *plan, wishes};
   if (job.state == JobState::kPending) tend_pending(charge);
-  if (job.state == JobState::kRunning && plan->phase == Phase::kBooked) tend_running(charge);
+  if (plan->phase != Phase::kBooked) return;
+  if (job.state == JobState::kRunning) tend_running(charge);
+  if (job.state == JobState::kFinished) tend_ended(charge);
 }
 
 // ---- pending
@@ -106,7 +111,12 @@ void Shepherd::tend_pending(const Charge& charge) {
   const bool over = charge.plan.phase != Phase::kBooked;
   auto k = over ? std::nullopt : segment_for(charge.plan, job.reservation, from);
   if (!over && !k && from > now()) k = segment_for(charge.plan, job.reservation, now());
-  if (!k) return tend_homeless(charge);
+  if (!k) {
+    const auto& name = charge.plan.name;
+    return tend_homeless(
+        job, {fmt::format("plan {} is over", name),
+              fmt::format("the plan gets more time: stint plan extend {}", name), charge.plan.created});
+  }
   place(charge, *k);
 }
 
@@ -144,33 +154,37 @@ void Shepherd::place(const Charge& charge, std::size_t k) {
   }
 }
 
-// Its plan is over, and it waits. Not lost at once: more time may be booked, and then it goes on.
-void Shepherd::tend_homeless(const Charge& charge) {
-  const auto& job = charge.job;
-  const std::string name = charge.plan.name;
+// Its plan was shared with its user and is no more, or is another one of the same name. Slurm would never
+// start it, and hold it for ever once the reservation is gone. Without a reservation an operator has taken it
+// out.
+void Shepherd::tend_stranger(const ClusterJob& job, const std::string& plan) {
+  if (job.state != JobState::kPending || (job.reservation.empty() && !job.held_without_plan)) return;
+  tend_homeless(job, {fmt::format("its user may not use plan {}", plan),
+                      fmt::format("the plan is shared with its user: stint plan share {} --add USER", plan),
+                      {}});
+}
+
+// It waits for a plan that it has no more. Not lost at once: it may get it again, and then it goes on.
+void Shepherd::tend_homeless(const ClusterJob& job, const Loss& loss) {
   auto since = homeless_.find(job.id);
   if (since == homeless_.end()) {
-    const auto event = fmt::format("plan {} is over", name);
-    auto known = time_of_event(job.id, "plan_over", event);
+    auto known = time_of_event(job.id, "plan_over", loss.what);
     // An event of an earlier end of the plan, which went on since, does not count.
     const auto moved = time_of_event(job.id, "segment", {});
     if (known && moved && *moved > *known) known.reset();
-    if (known && *known < static_cast<double>(unix_of(charge.plan.created))) known.reset();
-    if (!known) add_event(job.id, "plan_over", event);
+    if (known && *known < static_cast<double>(unix_of(loss.earliest))) known.reset();
+    if (!known) add_event(job.id, "plan_over", loss.what);
     since = homeless_.emplace(job.id, known.value_or(now_())).first;
   }
   const sys_seconds until{seconds{static_cast<std::int64_t>(since->second)} + settings_.keep_jobs};
   if (now() >= until) {
     cluster_.cancel_job(job.id);
-    add_event(job.id, "cancelled", fmt::format("plan {} is over, and nobody booked more time", name));
+    add_event(job.id, "cancelled", fmt::format("{}, and that did not change", loss.what));
     look_again_[job.id] = now_() + kAfterRefusal;
     return;
   }
-  const auto remark = with_remark(
-      job.admin_comment,
-      fmt::format("plan {} is over; this job is cancelled at {} unless the plan gets more time: stint plan "
-                  "extend {}",
-                  name, format_time(until), name));
+  const auto remark = with_remark(job.admin_comment, fmt::format("{}; this job is cancelled at {} unless {}",
+                                                                 loss.what, format_time(until), loss.remedy));
   if (remark != job.admin_comment) cluster_.set_job_admin_comment(job.id, remark);
   if (!job.held) cluster_.hold_job(job.id);  // the last segment's last seconds are no time to start
 }
@@ -190,9 +204,6 @@ void Shepherd::tend_running(const Charge& charge) {
     return;
   }
   set_end(charge, segment);
-  const bool closes = end_of(job, wishes, segment) == segment.end &&
-                      now() + std::max(kClosing, settings_.warn_before) >= segment.end;
-  if (closes && job.requeue && job.batch) closing_[job.id] = {job.restart, k};
   if (!wishes.recipe) tend_script(charge, k);
 }
 
@@ -208,17 +219,18 @@ std::size_t Shepherd::roll_over(const Charge& charge, std::size_t k) {
   return k;
 }
 
-// Once for each stay in a segment and each end of that segment: its owner may lower the limit.
+// Once for each stay in a segment and each end of that segment: its owner may lower the limit. Slurm's limits
+// are whole minutes: what a segment has beyond them is given here.
 void Shepherd::set_end(const Charge& charge, const Segment& segment) {
   const auto& job = charge.job;
   const Stay stay{job.id, job.restart, segment.reservation, unix_of(segment.end)};
   const bool too_late = !job.end || *job.end > segment.end;
   if (ended_.contains(stay) && !too_late) return;
-  const bool cut_by_us = !charge.wishes.time;
+  const auto end = end_of(job, charge.wishes, segment);
   const auto event =
       fmt::format("in {} until {}, restart {}", segment.reservation, format_time(segment.end), job.restart);
-  if (too_late || (cut_by_us && *job.end != segment.end && !time_of_event(job.id, "may_run", event))) {
-    cluster_.set_job_end(job.id, segment.end);
+  if (too_late || (*job.end < end && !time_of_event(job.id, "may_run", event))) {
+    cluster_.set_job_end(job.id, end);
     add_event(job.id, "may_run", event);
   }
   ended_.insert(stay);
@@ -267,32 +279,28 @@ void Shepherd::send_on(const Charge& charge, std::size_t k, std::size_t next) {
 }
 
 // A program that does not know the warning dies of it; a run that could not save in time is ended by Slurm.
-// Both go on in the next segment, as if they had been requeued.
-void Shepherd::tend_ended() {
-  for (auto entry = closing_.begin(); entry != closing_.end();) {
-    const auto [id, closing] = *entry;
-    const auto job = cluster_.job(id);
-    const bool same = job && job->restart == closing.restart;
-    if (same && (job->state == JobState::kRunning || job->state == JobState::kCompleting)) {
-      ++entry;
-      continue;
-    }
-    entry = closing_.erase(entry);
-    if (same && (job->killed_by_warning || job->timed_out)) bring_back(*job, closing.segment);
+// Both go on in the next segment, as if they had been requeued. Once the reservation is gone Slurm no longer
+// says which it was.
+void Shepherd::tend_ended(const Charge& charge) {
+  const auto& [job, plan, wishes] = charge;
+  for (std::size_t k = 0; k + 1 < plan.segments.size(); ++k) {
+    const auto& segment = plan.segments[k];
+    const bool by_own_wish = end_of(job, wishes, segment) < segment.end;
+    if (job.started >= segment.end || by_own_wish || rolls_over(plan, k, job.nodes)) continue;
+    const auto lead = job.timed_out ? kClockSlack : std::max(kClosing, settings_.warn_before);
+    if (job.end >= segment.end - lead && job.end <= segment.end + kEndsLate) return bring_back(charge, k);
   }
 }
 
-void Shepherd::bring_back(const ClusterJob& job, std::size_t k) {
-  const auto wishes = parse_wishes(job.admin_comment);
-  const Plan* plan = plan_of(job, wishes.plan);
-  if (plan == nullptr || plan->phase != Phase::kBooked || k + 1 >= plan->segments.size()) return;
-  const auto next = segment_for(*plan, plan->segments[k + 1].reservation, now());
+void Shepherd::bring_back(const Charge& charge, std::size_t k) {
+  const auto& [job, plan, wishes] = charge;
+  const auto next = segment_for(plan, plan.segments[k + 1].reservation, now());
   if (!next) return;
-  const auto& segment = plan->segments[*next];
+  const auto& segment = plan.segments[*next];
   cluster_.requeue_job(job.id);
   add_event(job.id, "sent_on",
             fmt::format("{} ended it; requeued for segment {} of plan {}, which begins {}",
-                        job.timed_out ? "the segment's end" : "the warning", *next, plan->name,
+                        job.timed_out ? "the segment's end" : "the warning", *next, plan.name,
                         format_time(segment.start)));
   cluster_.place_job(job.id, segment.reservation, fitted_limit(segment, now(), wishes, std::nullopt));
 }
@@ -311,7 +319,7 @@ JobWindow Shepherd::window(std::uint32_t id, std::uint32_t uid) {
     refuse(409, "job {}: does not run in a segment of plan {}", id, wishes.plan);
   }
   if (job->end && now() > job->started + kEndIsSetWithin &&
-      *job->end + kClockSlack < plan->segments[*k].end) {
+      *job->end + kClockSlack < end_of(*job, wishes, plan->segments[*k])) {
     wishes.time = job->time_limit;
   }
   return window_of(*plan, *k, *job, wishes);

@@ -5,10 +5,11 @@
 // ledger.
 //
 //   pending:  in the reservation of the segment it belongs to, with a time limit that fits; woken when its
-//             segment has begun; the plan over: kept for a while, then cancelled
+//             segment has begun; the plan over, or no longer its user's: kept for a while, then cancelled
 //   running:  until the end of its segment, neither less nor more; moved on, running, where the next segment
 //             continues on its nodes; without a recipe: warned before the end, then requeued into the next
 //             one
+//   ended:    by its warning or with its segment, and not by its own wish: requeued into the next one
 //
 // A job with a recipe saves and requeues itself (see trainer/agent); it asks for its window here.
 // tend_once() is called by one thread; window() is safe from several.
@@ -56,13 +57,19 @@ class Shepherd {
   };
 
   std::chrono::sys_seconds now() const;
-  const Plan* plan_of(const ClusterJob& job, const std::string& name);
+  const std::optional<Plan>& newest_plan(const std::string& name);
   void tend(const ClusterJob& job);
   void forget_others(const std::vector<ClusterJob>& jobs);
 
   void tend_pending(const Charge& charge);
   void place(const Charge& charge, std::size_t k);
-  void tend_homeless(const Charge& charge);
+  struct Loss {  // of a plan
+    std::string what;
+    std::string remedy;                   // the job is cancelled unless …
+    std::chrono::sys_seconds earliest{};  // not known of before
+  };
+  void tend_stranger(const ClusterJob& job, const std::string& plan);
+  void tend_homeless(const ClusterJob& job, const Loss& loss);
 
   void tend_running(const Charge& charge);
   std::size_t roll_over(const Charge& charge, std::size_t k);
@@ -70,8 +77,8 @@ class Shepherd {
   void tend_script(const Charge& charge, std::size_t k);
   void warn(const Charge& charge, std::size_t k, std::chrono::sys_seconds ends);
   void send_on(const Charge& charge, std::size_t k, std::size_t next);
-  void tend_ended();
-  void bring_back(const ClusterJob& job, std::size_t k);
+  void tend_ended(const Charge& charge);
+  void bring_back(const Charge& charge, std::size_t k);
 
   std::optional<double> time_of_event(std::uint32_t job, const std::string& event,
                                       const std::string& detail) const;
@@ -96,11 +103,6 @@ class Shepherd {
   std::map<std::uint32_t, double> woken_;                                   // when it was last
   std::map<std::uint32_t, double> homeless_;                                // since when
   std::set<std::pair<std::uint32_t, std::uint32_t>> warned_;                // job, restart
-  struct Closing {
-    std::uint32_t restart;
-    std::size_t segment;
-  };
-  std::map<std::uint32_t, Closing> closing_;  // jobs that may be requeued, shortly before their segment's end
 };
 
 }  // namespace stint::reservations

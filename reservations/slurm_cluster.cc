@@ -209,7 +209,8 @@ ClusterJob to_job(const job_info_t& info) {
   job.begin = time_of(info.eligible_time);
   job.started = time_of(info.start_time);
   if (info.time_limit != INFINITE && info.time_limit != NO_VAL) job.time_limit = minutes{info.time_limit};
-  if (info.time_limit != INFINITE && info.end_time > 0) job.end = time_of(info.end_time);
+  const bool ends = info.time_limit != INFINITE || job.state == JobState::kFinished;
+  if (ends && info.end_time > 0) job.end = time_of(info.end_time);
   return job;
 }
 
@@ -358,8 +359,19 @@ class SlurmCluster : public Cluster {
     }
     std::vector<ClusterJob> jobs;
     for (std::uint32_t i = 0; i < jobs_message_->record_count; ++i) {
-      auto job = to_job(jobs_message_->job_array[i]);
-      if (job.state != JobState::kFinished) jobs.push_back(std::move(job));
+      const auto& info = jobs_message_->job_array[i];
+      if (state_of(info.job_state) != JobState::kFinished) jobs.push_back(to_job(info));
+    }
+    return jobs;
+  }
+
+  std::vector<ClusterJob> ended_jobs() override {
+    const std::lock_guard lock(mutex_);
+    std::vector<ClusterJob> jobs;
+    for (std::uint32_t i = 0; jobs_message_ && i < jobs_message_->record_count; ++i) {
+      const auto& info = jobs_message_->job_array[i];
+      const bool ended = state_of(info.job_state) == JobState::kFinished;
+      if (ended && info.admin_comment != nullptr) jobs.push_back(to_job(info));
     }
     return jobs;
   }

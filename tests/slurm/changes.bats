@@ -68,6 +68,20 @@ end() { date --date "$(reservation "$1" | grep -oP '(?<=EndTime=)\S+')" +%s; }
   run -0 as_nobody stint plan cancel ours --force
 }
 
+comment_of() { scontrol --oneliner show job "$1" | grep -oP '(?<=AdminComment=).*'; }
+comment_says() { [[ $(comment_of "$1") == *"$2"* ]]; }
+waits_freely() { [[ $(comment_of "$1") == "stint plan=ours"* ]] && ! comment_says "$1" " -- "; }
+
+@test "a waiting job of a user who is taken off the plan says so, and goes on when he is back" {
+  stint plan create --name ours --nodes 1 --start now+20m --duration 10m --users root,nobody
+  job=$(as_nobody sbatch --parsable --training-plan=ours --chdir / --output /dev/null --wrap true)
+  run -0 stint plan share ours --remove nobody
+  wait_until 10 comment_says "$job" " -- its user may not use plan ours; this job is cancelled at "
+  stint plan share ours --add nobody
+  wait_until 10 waits_freely "$job"
+  job_is "$job" PENDING
+}
+
 @test "a large plan waits for approval and takes no job until it has it" {
   run -0 as_nobody stint plan create --name large --nodes 5 --start now+10m --duration 10m
   [[ $output == *"state       pending"* && $(nodes large) == 5 ]]

@@ -173,17 +173,23 @@ runs_again() { [[ $(scontrol --oneliner show job "$1") == *JobState=RUNNING*" Re
 
 when() { date -d "@$1" +%Y-%m-%dT%H:%M:%S; }
 
-@test "a job is led into the next segment once, by three stintds" {
-  lab revive stintd
+# two_segments PLAN: of one node and 80 s, then, 10 s later, of more.
+two_segments() {
   local start=$((EPOCHSECONDS + 3600)) offer now
   scontrol create reservation ReservationName=block StartTime="$(when $start)" Duration=30 Nodes=ALL Users=root
   offer=$(stint plan search --nodes 1 --duration 1h50m --segments 2 --min-segment 10m --before now+3h --format json | jq -r '.offers[0].id')
-  stint plan create --name two --offer "$offer"
+  stint plan create --name "$1" --offer "$offer"
   scontrol delete ReservationName=block
   now=$EPOCHSECONDS
-  scontrol update ReservationName=two.0 EndTime="$(when $((now + 80)))"
-  scontrol update ReservationName=two.1 StartTime="$(when $((now + 90)))" EndTime="$(when $((now + 600)))"
+  scontrol update ReservationName="$1.0" EndTime="$(when $((now + 80)))"
+  scontrol update ReservationName="$1.1" StartTime="$(when $((now + 90)))" EndTime="$(when $((now + 600)))"
   wait_until 20 agree
+}
+
+@test "a job is led into the next segment once, by three stintds" {
+  lab revive stintd
+  local now
+  two_segments two
   job=$(submit --training-plan=two -N1 --wrap "srun sh -c 'trap : USR1; while :; do sleep 1; done'")
   wait_until 10 job_is "$job" RUNNING
   now=$EPOCHSECONDS
@@ -195,4 +201,21 @@ when() { date -d "@$1" +%Y-%m-%dT%H:%M:%S; }
   wait_until 40 runs_again "$job"
   [[ $(scontrol --oneliner show job "$job") == *" Reservation=two.1 "* ]]
   stint plan cancel two --force
+  lab kill stintd
+}
+
+@test "a job that Slurm ended with its segment while no stintd ran goes on in the next one" {
+  lab revive stintd
+  two_segments late
+  job=$(submit --training-plan=late -N1 --wrap "sleep 500")
+  wait_until 10 job_is "$job" RUNNING
+  scontrol update ReservationName=late.0 EndTime="$(when $((EPOCHSECONDS + 15)))"
+  wait_until 10 agree
+  lab kill stintd
+  wait_until 60 job_is "$job" TIMEOUT
+  lab revive stintd
+  wait_until 120 runs_again "$job"
+  [[ $(scontrol --oneliner show job "$job") == *" Reservation=late.1 "* ]]
+  stint plan cancel late --force
+  lab kill stintd
 }

@@ -75,7 +75,7 @@ echo "start $(date +%s)"
 srun -n1 sh -c 'trap "echo warned \$(date +%s)" USR1; while :; do sleep 1; done'
 S
   submit --training-plan=gaps --recipe="$tiny,run.steps=300,resources.nodes=2" --wrap stint-train >job.gaps
-  submit --training-plan=gaps -N1 -o out.steps steps.sh >job.steps
+  submit --training-plan=gaps -t50 -N1 -o out.steps steps.sh >job.steps  # more time than its segments have
   submit --training-plan=roll -N1 -o out.roll --wrap 'sleep 90; echo slept' >job.roll
   submit --training-plan=short --recipe="$(<recipe.short)" --wrap stint-train >job.short
   submit --training-plan=short -N1 -o out.waits --wrap 'echo ran' >job.waits

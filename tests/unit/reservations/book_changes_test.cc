@@ -185,8 +185,11 @@ TEST_F(BookChangesTest, SharedWithAUserHeMaySubmit) {
               HasSubstr("there is no user"));
   EXPECT_THAT(refusal([&] { book_->share("demo", {{}, {"root"}}, kRoot); }), HasSubstr("transfer"));
   cluster_.add_job(7, {"node1"}, "demo.0").uid = 1;
-  EXPECT_THAT(refusal([&] { book_->share("demo", {{}, {"daemon"}}, kRoot); }), HasSubstr("has job 7"));
-  cluster_.jobs_.clear();
+  EXPECT_THAT(refusal([&] {
+                book_->share("demo", {{}, {"daemon"}}, kRoot);
+              }),
+              HasSubstr("job 7 of daemon runs in it"));
+  cluster_.jobs_[7].state = JobState::kPending;  // it waits in vain from now on, and is told so
   book_->share("demo", {{}, {"daemon"}}, kRoot);
   EXPECT_FALSE(table().plans[0].may_submit(1));
 }
@@ -257,6 +260,9 @@ TEST_F(ApprovalTest, NotApprovedInTimeItFailsAndItsNodesAreFree) {
 TEST_F(ApprovalTest, ItMayBeCancelledButNotChangedWhileItWaits) {
   ask(4);
   EXPECT_THAT(refusal([&] { book_->transfer("demo", "bin", 1); }), HasSubstr("waits for approval"));
+  ExtendRequest longer;
+  longer.duration = seconds{600};
+  EXPECT_THAT(refusal([&] { book_->offer_extension("demo", longer, 1); }), HasSubstr("waits for approval"));
   EXPECT_EQ(status([&] { book_->cancel("demo", 1, false); }), 200);
   EXPECT_TRUE(cluster_.reservations_.empty());
 }

@@ -107,7 +107,7 @@ TEST(Course, TheLastWindowHasNoNext) {
 
 TEST(Course, AJobWhoseOwnTimeEndsGoesOnInTheSameSegment) {
   auto job = running_in("sft.2");
-  job.end = at(3'300);
+  job.started = at(3'000);
   JobWishes wishes;
   wishes.time = minutes{5};
   const auto window = window_of(three_segments(), 2, job, wishes);

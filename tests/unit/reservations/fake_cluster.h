@@ -51,6 +51,13 @@ class FakeCluster : public Cluster {
     }
     return live;
   }
+  std::vector<ClusterJob> ended_jobs() override {
+    std::vector<ClusterJob> ended;
+    for (const auto& [id, job] : jobs_) {
+      if (job.state == JobState::kFinished) ended.push_back(job);
+    }
+    return ended;
+  }
   std::optional<ClusterJob> job(std::uint32_t id) override {
     call("job");
     const auto found = jobs_.find(id);
@@ -111,6 +118,7 @@ class FakeCluster : public Cluster {
   }
   void requeue_job(std::uint32_t id) override {
     call("requeue");
+    if (refuses_requeue) throw ClusterError(Code::kRefused, "not now");
     requeue(jobs_.at(id));
     kill_point("slurm.requeue_job");
   }
@@ -227,6 +235,7 @@ class FakeCluster : public Cluster {
   bool private_data = false;
   bool away = false;  // every call fails as without a controller
   bool cancels_work = true;
+  bool refuses_requeue = false;
   std::optional<std::chrono::minutes> max_time;  // of the partition main, as the next three
   std::optional<std::uint32_t> max_nodes;
   bool partition_up = true;

@@ -310,6 +310,7 @@ TEST_F(ShepherdTest, AJobThatDiesOfItsWarningBeginsAgainInTheNextSegment) {
   tend_at(1'540);
   job().state = JobState::kFinished;
   job().killed_by_warning = true;
+  job().end = at(1'541);
   tend_at(1'541);
   EXPECT_EQ(job().restart, 1U);
   EXPECT_EQ(job().reservation, "sft.1");
@@ -320,9 +321,47 @@ TEST_F(ShepherdTest, ARunThatSlurmEndsAtItsSegmentsEndGoesOnInTheNextOne) {
   tend_at(1'590);
   job().state = JobState::kFinished;
   job().timed_out = true;
+  job().end = at(1'610);
   tend_at(1'621);
   EXPECT_EQ(job().restart, 1U);
   EXPECT_EQ(job().reservation, "sft.1");
+}
+
+// While no stintd ran, or before one could note that the segment's end was near.
+TEST_F(ShepherdTest, AStintdThatStartsBringsBackWhatEndedWithItsSegmentBefore) {
+  auto& job = add_running();
+  job.state = JobState::kFinished;
+  job.timed_out = true;
+  job.end = at(1'622);
+  job.reservation.clear();  // as Slurm has it when the reservation is gone
+  tend_at(1'800);
+  EXPECT_EQ(job.restart, 1U);
+  EXPECT_EQ(job.reservation, "sft.1");
+  EXPECT_THAT(event_names(), ElementsAre("sent_on"));
+}
+
+TEST_F(ShepherdTest, AJobThatMayNotBeRequeuedIsNotBroughtBack) {
+  auto& job = add_running();
+  job.state = JobState::kFinished;
+  job.timed_out = true;
+  job.requeue = false;
+  job.end = at(1'600);
+  tend_at(1'601);
+  EXPECT_EQ(job.restart, 0U);
+}
+
+TEST_F(ShepherdTest, AJobThatSlurmWillNotRequeueIsTriedAgainLater) {
+  auto& job = add_running();
+  job.state = JobState::kFinished;
+  job.timed_out = true;
+  job.end = at(1'600);
+  cluster_.refuses_requeue = true;
+  tend_at(1'601);
+  tend_at(1'602);
+  EXPECT_EQ(count("requeue"), 1);
+  cluster_.refuses_requeue = false;
+  tend_at(1'612);
+  EXPECT_EQ(job.restart, 1U);
 }
 
 TEST_F(ShepherdTest, AJobThatItsOwnTimeLimitEndsHasEnded) {
@@ -334,10 +373,34 @@ TEST_F(ShepherdTest, AJobThatItsOwnTimeLimitEndsHasEnded) {
   EXPECT_EQ(job().restart, 0U);
 }
 
+TEST_F(ShepherdTest, AJobWhoseLimitWasLoweredWhileItRanEndsWithIt) {
+  add_running();
+  tend_at(1'010);
+  job().state = JobState::kFinished;
+  job().timed_out = true;
+  job().end = at(1'590);
+  tend_at(1'591);
+  EXPECT_EQ(job().restart, 0U);
+}
+
+// Slurm's limits are whole minutes: the job was started with less than its segment has.
+TEST_F(ShepherdTest, AWishForMoreThanTheSegmentHasIsCutByTheSegmentAloneAndTheJobGoesOnInTheNextOne) {
+  add_running("stint plan=sft time=300");
+  tend_at(1'010);
+  EXPECT_EQ(job().end, at(1'600));
+  EXPECT_EQ(shepherd_->window(kJob, kUser).ends, at(1'600));
+  tend_at(1'540);
+  EXPECT_EQ(cluster_.warnings[kJob], 1);
+  tend_at(1'590);
+  EXPECT_EQ(job().restart, 1U);
+  EXPECT_EQ(job().reservation, "sft.1");
+}
+
 TEST_F(ShepherdTest, AJobThatEndsWellAfterItsWarningHasEnded) {
   add_running();
   tend_at(1'540);
   job().state = JobState::kFinished;
+  job().end = at(1'541);
   tend_at(1'541);
   EXPECT_EQ(job().restart, 0U);
 }
@@ -368,6 +431,45 @@ TEST_F(ShepherdTest, AJobWhosePlanIsOverSaysSoWaitsAndIsCancelled) {
   tend_at(7'201);
   EXPECT_EQ(job().state, JobState::kFinished);
   EXPECT_THAT(event_names(), ElementsAre("plan_over", "cancelled"));
+}
+
+TEST_F(ShepherdTest, AWaitingJobOfAUserWhoMayNotUseThePlanAnyMoreSaysSoAndIsCancelled) {
+  plan_.uids = {kUser + 1};
+  book({{"sft.0", at(1'000), at(1'600), nodes_}});
+  add_pending();
+  tend_at(1'020);
+  EXPECT_TRUE(job().held);
+  EXPECT_THAT(job().admin_comment, HasSubstr("stint plan=sft -- its user may not use plan sft; this job is "
+                                             "cancelled at "));
+  EXPECT_THAT(job().admin_comment,
+              HasSubstr("unless the plan is shared with its user: stint plan share sft"));
+  restart_stintd();
+  tend_at(4'630);
+  EXPECT_EQ(job().state, JobState::kFinished);
+}
+
+TEST_F(ShepherdTest, AUserWhoMayUseThePlanAgainSeesTheWaitingJobGoOn) {
+  add_pending().uid = kUser + 1;
+  tend_at(1'020);
+  EXPECT_TRUE(job().held);
+  plan_.uids = {kUser, kUser + 1};
+  book(plan_.segments);
+  tend_at(1'030);
+  EXPECT_FALSE(job().held);
+  EXPECT_EQ(job().admin_comment, "stint plan=sft");
+}
+
+TEST_F(ShepherdTest, AStrangersJobThatAnOperatorTookOutIsLeftAlone) {
+  auto& job = add_pending("");
+  job.uid = kUser + 1;
+  tend_at(1'020);
+  EXPECT_FALSE(job.held);
+}
+
+TEST_F(ShepherdTest, AJobOfAPlanThatTheLedgerDoesNotKnowIsLeftAlone) {
+  add_pending("other.0", "stint plan=other");
+  tend_at(1'020);
+  EXPECT_FALSE(job().held);
 }
 
 TEST_F(ShepherdTest, AJobWhosePlanGetsMoreTimeGoesOn) {
