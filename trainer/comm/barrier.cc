@@ -9,11 +9,10 @@ Status RingCommunicator::barrier() {
   std::byte out{1},
       in{0};  // outlive the requests: perform() aborts those of a failed barrier before it returns
   return perform("barrier", [&](const Operation& operation) -> Status {
-    std::size_t round = 0;
-    for (int distance = 1; distance < size(); distance *= 2, ++round) {
+    for (int distance = 1; distance < size(); distance *= 2) {
       const int to = (rank() + distance) % size(), from = (rank() + size() - distance) % size();
-      const auto heard = transport_.receive(from, tag(operation, round), {&in, 1});
-      const auto told = transport_.send(to, tag(operation, round), {&out, 1});
+      const auto heard = transport_.receive(from, tag(operation, from), {&in, 1});
+      const auto told = transport_.send(to, tag(operation, rank()), {&out, 1});
       if (Status status = wait(operation, heard, from); !status) return status;
       if (Status status = wait(operation, told, to); !status) return status;
     }

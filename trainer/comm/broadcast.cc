@@ -18,8 +18,8 @@ Status RingCommunicator::broadcast(std::span<std::byte> data, int root) {
       return data.subspan(q * kSegment, std::min(kSegment, data.size() - q * kSegment));
     };
     Flow flow;
-    flow.from = left();
-    flow.to = right();
+    flow.from = [&](std::size_t) { return left(); };
+    flow.to = [&](std::size_t) { return right(); };
     flow.receives = rank() == root ? 0 : segments;
     flow.sends = right() == root ? 0 : segments;
     flow.lag = rank() == root ? std::numeric_limits<std::size_t>::max() : 0;

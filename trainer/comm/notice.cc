@@ -21,12 +21,7 @@ constexpr std::uint16_t kFromLeft = 0, kFromRight = 1;
 using Notice = std::array<std::int32_t, 2>;  // code, peer; hosts of one run have one byte order
 
 Status meaning_of(const Notice& notice, int teller, int size) {
-  const int blamed = notice[1] >= 0 && notice[1] < size ? notice[1] : -1;
-  if (notice[0] == static_cast<std::int32_t>(Code::kRevoked))
-    return {Code::kPeerFailed, teller, fmt::format("rank {} was revoked", teller)};
-  if (notice[0] == static_cast<std::int32_t>(Code::kTimeout))
-    return {Code::kTimeout, blamed, fmt::format("rank {} gave up waiting for rank {}", teller, blamed)};
-  return {Code::kPeerFailed, blamed, fmt::format("rank {} lost rank {}", teller, blamed)};
+  return told_by(teller, static_cast<Code>(notice[0]), notice[1] >= 0 && notice[1] < size ? notice[1] : -1);
 }
 
 }  // namespace
@@ -35,9 +30,9 @@ void RingCommunicator::tell_neighbours(const Status& why) {
   if (size() < 2) return;
   const Notice notice{static_cast<std::int32_t>(why.code), why.peer};
   const auto bytes = std::as_bytes(std::span(notice));
-  const auto epoch = static_cast<std::uint16_t>(epoch_);
-  transport_.send(right(), {epoch, kNoticeOperation, kFromLeft}, bytes);
-  transport_.send(left(), {epoch, kNoticeOperation, kFromRight}, bytes);
+  const auto view = static_cast<std::uint16_t>(epoch());
+  transport_.send(right(), {view, kNoticeOperation, kFromLeft}, bytes);
+  transport_.send(left(), {view, kNoticeOperation, kFromRight}, bytes);
   // To the end, though the notices may have left: TCP throws away what was sent when a connection is closed
   // with unread data in it.
   for (const auto end = Clock::now() + kTellTime; Clock::now() < end;)
@@ -47,7 +42,7 @@ void RingCommunicator::tell_neighbours(const Status& why) {
 
 Status RingCommunicator::hear_neighbours() {
   const auto hear = [&](int teller, std::uint16_t slot) -> Status {
-    const Tag tag{static_cast<std::uint16_t>(epoch_), kNoticeOperation, slot};
+    const Tag tag{static_cast<std::uint16_t>(epoch()), kNoticeOperation, slot};
     if (teller == rank() || !transport_.arrived(teller, tag)) return {};
     notice_ = {};
     const auto request = transport_.receive(teller, tag, std::as_writable_bytes(std::span(notice_)));

@@ -10,9 +10,11 @@
 namespace stint::comm {
 namespace {
 
-constexpr std::size_t kWindow = 4;  // messages under way each way
+// Above the numbers of collectives, below that of notices.
+constexpr std::uint32_t kBetweenTwo = 1U << 31;
 
 // Requests under way, oldest first.
+template <std::size_t kWindow>
 class Window {
  public:
   bool full() const { return end_ - begin_ == kWindow; }
@@ -36,25 +38,43 @@ class Window {
 
 RingCommunicator::RingCommunicator(Transport& transport, std::uint32_t epoch,
                                    std::chrono::milliseconds timeout)
-    : transport_(transport), epoch_(epoch), timeout_(timeout) {}
+    : Communicator(whole_view(epoch, transport.rank(), transport.size()), timeout),
+      transport_(transport),
+      sent_(members().size()),
+      received_(members().size()) {}
 
 RingCommunicator::RingCommunicator(std::unique_ptr<Transport> transport, std::uint32_t epoch,
                                    std::chrono::milliseconds timeout)
-    : owned_(std::move(transport)), transport_(*owned_), epoch_(epoch), timeout_(timeout) {}
-
-Tag RingCommunicator::tag(const Operation& operation, std::size_t slot) const {
-  return {static_cast<std::uint16_t>(epoch_), operation.number, static_cast<std::uint16_t>(slot)};
+    : RingCommunicator(*transport, epoch, timeout) {
+  owned_ = std::move(transport);
 }
 
-Status RingCommunicator::perform(const char* name, const std::function<Status(const Operation&)>& body) {
+Tag RingCommunicator::tag(const Operation& operation, int sender) const {
+  return {static_cast<std::uint16_t>(epoch()), operation.number, static_cast<std::uint16_t>(sender)};
+}
+
+Status RingCommunicator::perform(const char* name, const Body& body) {
+  return attempt({name, operations_++, Clock::now() + timeout()}, body);
+}
+
+Status RingCommunicator::perform_between(const char* name, std::uint32_t& before, const Body& body) {
+  return attempt({name, kBetweenTwo + before++, Clock::now() + timeout()}, body);
+}
+
+RingCommunicator::Operation RingCommunicator::next_part(Operation operation) {
+  operation.number = operations_++;
+  return operation;
+}
+
+Status RingCommunicator::attempt(const Operation& operation, const Body& body) {
   if (!broken_) return broken_;
-  const Operation operation{name, operations_++, Clock::now() + timeout_};
   Status status =
       revoked_.load(std::memory_order_acquire) ? Status{Code::kRevoked, -1, "revoked"} : body(operation);
   if (status) return status;
   tell_neighbours(status);
   transport_.abort();
-  status.detail = fmt::format("{} {} in view {}: {}", name, operation.number, epoch_, status.detail);
+  status.detail = fmt::format("{} {} in view {}: {}", operation.name, operation.number % kBetweenTwo, epoch(),
+                              status.detail);
   broken_ = status;
   return status;
 }
@@ -66,7 +86,8 @@ Status RingCommunicator::turn(const Operation& operation, int peer) {
   }
   if (revoked_.load(std::memory_order_acquire)) return {Code::kRevoked, -1, "revoked"};
   if (Clock::now() < operation.deadline) return {};
-  return {Code::kTimeout, peer, fmt::format("still waiting for rank {} after {} ms", peer, timeout_.count())};
+  return {Code::kTimeout, peer,
+          fmt::format("still waiting for rank {} after {} ms", peer, timeout().count())};
 }
 
 // A neighbour that closed its connection may have said why.
@@ -90,20 +111,21 @@ Status RingCommunicator::wait(const Operation& operation, Transport::Request req
 }
 
 Status RingCommunicator::run(const Operation& operation, const Flow& flow) {
-  Window receives, sends;
+  Window<kWindow> receives, sends;
   const auto may_send = [&](std::size_t q) { return q < flow.lag || q - flow.lag < receives.done(); };
   while (receives.done() < flow.receives || sends.done() < flow.sends) {
     while (receives.posted() < flow.receives && !receives.full()) {
       const std::size_t q = receives.posted();
       const auto bytes = flow.target(q);
       receives.push(bytes.empty() ? std::nullopt
-                                  : std::optional(transport_.receive(flow.from, tag(operation, q), bytes)));
+                                  : std::optional(transport_.receive(flow.from(q),
+                                                                     tag(operation, flow.from(q)), bytes)));
     }
     while (sends.posted() < flow.sends && !sends.full() && may_send(sends.posted())) {
       const std::size_t q = sends.posted();
       const auto bytes = flow.source(q);
       sends.push(bytes.empty() ? std::nullopt
-                               : std::optional(transport_.send(flow.to, tag(operation, q), bytes)));
+                               : std::optional(transport_.send(flow.to(q), tag(operation, rank()), bytes)));
     }
     const Outcome received = receives.empty() ? Outcome::kPending : receives.test_oldest(transport_);
     if (received == Outcome::kDone) {
@@ -114,7 +136,7 @@ Status RingCommunicator::run(const Operation& operation, const Flow& flow) {
     if (sent == Outcome::kDone) sends.pop();
     if (received == Outcome::kFailed || sent == Outcome::kFailed) return why_failed();
     if (received == Outcome::kDone || sent == Outcome::kDone) continue;
-    const int awaited = receives.done() < flow.receives ? flow.from : flow.to;
+    const int awaited = receives.done() < flow.receives ? flow.from(receives.done()) : flow.to(sends.done());
     if (Status status = turn(operation, awaited); !status) return status;
   }
   return {};

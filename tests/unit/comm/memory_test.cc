@@ -6,12 +6,17 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
 #include <functional>
+#include <limits>
 #include <random>
 #include <thread>
 
 #include "tests/unit/comm/reference.h"
 #include "trainer/comm/ring.h"
+#include "trainer/comm/tree_sum.h"
 
 namespace stint::comm {
 namespace {
@@ -65,6 +70,65 @@ TEST(Chunk, CoversTheCountOnceInOrderAndDiffersByAtMostOne) {
       }
       ASSERT_EQ(next, count);
     }
+}
+
+TEST(Bf16, RoundsToTheNearestTiesToEvenAndKeepsWhatIsNotANumber) {
+  EXPECT_EQ(to_bf16(1.0F).bits, 0x3f80);
+  EXPECT_EQ(to_bf16(std::bit_cast<float>(0x3f807fffU)).bits, 0x3f80);
+  EXPECT_EQ(to_bf16(std::bit_cast<float>(0x3f808000U)).bits, 0x3f80) << "a tie goes to the even one";
+  EXPECT_EQ(to_bf16(std::bit_cast<float>(0x3f818000U)).bits, 0x3f82) << "a tie goes to the even one";
+  EXPECT_EQ(to_bf16(std::bit_cast<float>(0x3f808001U)).bits, 0x3f81);
+  EXPECT_EQ(to_bf16(std::numeric_limits<float>::max()).bits, 0x7f80) << "beyond the largest is infinity";
+  EXPECT_EQ(to_bf16(-0.0F).bits, 0x8000);
+  EXPECT_TRUE(std::isnan(to_float(to_bf16(std::bit_cast<float>(0x7f800001U)))));
+  for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const Bf16 value{static_cast<std::uint16_t>(bits)};
+    ASSERT_TRUE(std::isnan(to_float(value)) || to_bf16(to_float(value)).bits == bits) << bits;
+  }
+}
+
+TEST(TreeSum, AddsPairsFirstAndRoundsBf16Once) {
+  // 1 + 2^-8 lies half-way between two bf16 numbers: rounded before the last addition it would get lost.
+  const std::vector<float> values{1, 0x1p-8F, 0x1p-8F, 0};
+  std::vector<Bf16> terms;
+  for (const float value : values) terms.push_back(to_bf16(value));
+  const std::vector<const Bf16*> pointers{&terms[0], &terms[1], &terms[2], &terms[3]};
+  Bf16 sum, twin;
+  const std::array<Bf16*, 2> sums{&sum, &twin};
+  tree_sum(pointers, sums, 1);
+  EXPECT_EQ(to_float(sum), 1 + 0x1p-7F);
+  EXPECT_EQ(twin.bits, sum.bits);
+}
+
+TEST(TreeSum, EqualsTheReferenceForEveryWorldSizeAndWhereverABufferIsCut) {
+  for (int size = 1; size <= 17; ++size) {
+    constexpr std::size_t kCount = 1300;
+    std::vector<std::vector<float>> inputs;
+    for (int rank = 0; rank < size; ++rank) inputs.push_back(input_of<float>(rank, kCount));
+    std::vector<float> sums(kCount);
+    for (const Range range : {Range{0, 1}, Range{1, 700}, Range{700, kCount}}) {
+      std::vector<const float*> terms;
+      for (const auto& input : inputs) terms.push_back(input.data() + range.begin);
+      float* sum = sums.data() + range.begin;
+      tree_sum(terms, std::span<float* const>(&sum, 1), range.size());
+    }
+    EXPECT_EQ(sums, reference_sum<float>(size, kCount)) << size << " ranks";
+  }
+}
+
+TEST(TreeSum, HalfTheRanksWithPairsOfTermsEachGiveTheSameBits) {
+  const auto pair_of = [](int first) {
+    auto sum = input_of<float>(first, 100);
+    const auto other = input_of<float>(first + 1, 100);
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += other[i];
+    return sum;
+  };
+  const auto left = pair_of(0), right = pair_of(2);
+  const std::array terms{left.data(), right.data()};
+  std::vector<float> sum(100);
+  float* to = sum.data();
+  tree_sum(terms, std::span<float* const>(&to, 1), sum.size());
+  EXPECT_EQ(sum, reference_sum<float>(4, 100));
 }
 
 TEST(MemoryRing, EqualsTheReferenceBitForBitOnEveryRankForAllSizesAndCounts) {
@@ -125,7 +189,10 @@ TEST(MemoryRing, RevokeFromAnotherThreadEndsTheOperationUnderWayAndAllLaterOnes)
   EXPECT_EQ(communicator.all_reduce(data).code, Code::kRevoked);
   EXPECT_EQ(communicator.reduce_scatter(data).code, Code::kRevoked);
   EXPECT_EQ(communicator.all_gather(data).code, Code::kRevoked);
-  EXPECT_EQ(communicator.broadcast(std::as_writable_bytes(std::span(data)), 0).code, Code::kRevoked);
+  const auto bytes = std::as_writable_bytes(std::span(data));
+  EXPECT_EQ(communicator.broadcast(bytes, 0).code, Code::kRevoked);
+  EXPECT_EQ(communicator.send(bytes, 1).code, Code::kRevoked);
+  EXPECT_EQ(communicator.receive(bytes, 1).code, Code::kRevoked);
 }
 
 TEST(MemoryRing, AFailedCommunicatorKeepsItsFirstFailure) {
@@ -139,6 +206,25 @@ TEST(MemoryRing, AFailedCommunicatorKeepsItsFirstFailure) {
   const Status second = communicator.barrier();
   EXPECT_EQ(second.code, Code::kTimeout);
   EXPECT_EQ(second.detail, first.detail);
+}
+
+TEST(MemoryRing, ANewTimeoutHoldsForTheOperationsThatFollow) {
+  MemoryNetwork network(2);
+  RingCommunicator communicator(network.transport(0), 1, kNever);
+  communicator.set_timeout(20ms);
+  EXPECT_EQ(communicator.barrier().detail, "barrier 0 in view 1: still waiting for rank 1 after 20 ms");
+}
+
+TEST(MemoryRing, AMessageOfAnotherLengthThanAwaitedFailsItsReceiver) {
+  MemoryNetwork network(2);
+  std::vector<Status> ends(2);
+  on_all_ranks(network, 2, kNever, [&](RingCommunicator& communicator) {
+    std::vector<std::byte> bytes(communicator.rank() == 0 ? 10 : 12);
+    ends[static_cast<std::size_t>(communicator.rank())] =
+        communicator.rank() == 0 ? communicator.send(bytes, 1) : communicator.receive(bytes, 0);
+  });
+  EXPECT_EQ(ends[1].code, Code::kPeerFailed);
+  EXPECT_EQ(ends[1].detail, "receive 0 in view 1: rank 0 sent 10 bytes where 12 were awaited");
 }
 
 TEST(MemoryRing, RanksThatDisagreeOnTheCountAreToldAndDoNotHang) {

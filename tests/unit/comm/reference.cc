@@ -22,92 +22,173 @@ std::uint64_t mixed(std::uint64_t x) {  // splitmix64's finish
   return x ^ (x >> 31);
 }
 
-bool same_bits(std::span<const float> a, std::span<const float> b) {
+template <Element T>
+bool same_bits(std::span<const T> a, std::span<const T> b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
 }
 
-std::uint64_t hashed(std::uint64_t hash, std::span<const float> data) {
-  for (const float value : data) {
-    std::uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
+template <Element T>
+std::uint64_t hashed(std::uint64_t hash, std::span<const T> data) {
+  for (const T value : data) {
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, &value, sizeof value);
     hash = mixed(hash ^ bits);
   }
   return hash;
 }
 
-std::span<float> own(std::span<float> data, const Communicator& communicator) {
-  const Range range = chunk_of(data.size(), communicator.size(), communicator.rank());
-  return data.subspan(range.begin, range.end - range.begin);
+template <Element T>
+T element(float value) {
+  if constexpr (std::same_as<T, float>)
+    return value;
+  else
+    return to_bf16(value);
 }
 
-std::string complaint_of(const char* what, std::size_t count, const Status& status) {
-  return fmt::format("{} of {}: {}", what, count, status ? "wrong bits" : status.detail);
+float number(float value) {
+  return value;
+}
+float number(Bf16 value) {
+  return to_float(value);
 }
 
-std::string exercise_halves(Communicator& communicator, std::size_t count, std::span<float> expected) {
-  auto data = input_of(communicator.rank(), count);
-  if (auto s = communicator.reduce_scatter(data);
-      !s || !same_bits(own(data, communicator), own(expected, communicator)))
-    return complaint_of("reduce_scatter", count, s);
-  const Range mine = chunk_of(count, communicator.size(), communicator.rank());
-  std::fill(data.begin(), data.begin() + static_cast<std::ptrdiff_t>(mine.begin), NAN);
-  std::fill(data.begin() + static_cast<std::ptrdiff_t>(mine.end), data.end(), NAN);
-  if (auto s = communicator.all_gather(data); !s || !same_bits(data, expected))
-    return complaint_of("all_gather", count, s);
-  return {};
+// The tree as communicator.h writes it down.
+float tree(std::span<const float> terms) {
+  if (terms.size() == 1) return terms[0];
+  std::size_t left = 1;
+  while (left * 2 < terms.size()) left *= 2;
+  return tree(terms.first(left)) + tree(terms.subspan(left));
 }
 
-std::string exercise_broadcast(Communicator& communicator, std::size_t count) {
-  // Large ones from one root only: they take long.
-  const int begin = count > 1000 ? communicator.size() / 2 : 0;
-  const int end = count > 1000 ? begin + 1 : communicator.size();
-  for (int root = begin; root < end; ++root) {
-    const auto expected = input_of(root, count);
-    auto data = communicator.rank() == root ? expected : std::vector<float>(count, NAN);
-    if (auto s = communicator.broadcast(std::as_writable_bytes(std::span(data)), root);
-        !s || !same_bits(data, expected))
-      return complaint_of("broadcast", count, s);
+// One communicator, one type, one count.
+template <Element T>
+class Case {
+ public:
+  Case(Communicator& communicator, std::size_t count)
+      : communicator_(communicator),
+        count_(count),
+        expected_(reference_sum<T>(communicator.size(), count)),
+        own_(chunk_of(count, communicator.size(), communicator.rank())) {}
+
+  void run() {
+    all_reduce();
+    halves();
+    broadcast();
+    neighbours();
+    expect("barrier", communicator_.barrier(), true);
   }
-  return {};
+  const std::string& complaint() const { return complaint_; }
+  std::uint64_t hash(std::uint64_t before) const { return hashed<T>(before, expected_); }
+
+ private:
+  std::vector<T> input(int rank) const { return input_of<T>(rank, count_); }
+
+  void expect(const char* what, const Status& status, bool right) {
+    if (complaint_.empty() && !(status && right))
+      complaint_ = fmt::format("{} of {} {}: {}", what, count_, std::same_as<T, float> ? "fp32" : "bf16",
+                               status ? "wrong bits" : status.detail);
+  }
+
+  void all_reduce() {
+    auto data = input(communicator_.rank());
+    const Status status = communicator_.all_reduce(data);
+    expect("all_reduce", status, same_bits<T>(data, expected_));
+  }
+
+  void halves() {
+    auto data = input(communicator_.rank());
+    const Status status = communicator_.reduce_scatter(data);
+    const auto own = [&](std::span<const T> all) { return all.subspan(own_.begin, own_.size()); };
+    expect("reduce_scatter", status, same_bits<T>(own(data), own(expected_)));
+    const auto begin = data.begin();
+    std::fill(begin, begin + static_cast<std::ptrdiff_t>(own_.begin), element<T>(NAN));
+    std::fill(begin + static_cast<std::ptrdiff_t>(own_.end), data.end(), element<T>(NAN));
+    const Status gathered = communicator_.all_gather(data);
+    expect("all_gather", gathered, same_bits<T>(data, expected_));
+  }
+
+  void broadcast() {
+    // Large ones from one root only: they take long.
+    const int begin = count_ > 1000 ? communicator_.size() / 2 : 0;
+    const int end = count_ > 1000 ? begin + 1 : communicator_.size();
+    for (int root = begin; root < end; ++root) {
+      const auto sent = input(root);
+      auto data = communicator_.rank() == root ? sent : std::vector<T>(count_, element<T>(NAN));
+      const Status status = communicator_.broadcast(std::as_writable_bytes(std::span(data)), root);
+      expect("broadcast", status, same_bits<T>(data, sent));
+    }
+  }
+
+  // To the right, from the left; two of them, so that a mix-up shows.
+  void neighbours() {
+    const int rank = communicator_.rank(), size = communicator_.size();
+    if (size == 1) return;
+    const int right = (rank + 1) % size, left = (rank + size - 1) % size;
+    for (const int salt : {0, 100}) {
+      const auto sent = input(rank + salt), awaited = input(left + salt);
+      std::vector<T> got(count_, element<T>(NAN));
+      const auto send = [&] {
+        expect("send", communicator_.send(std::as_bytes(std::span(sent)), right), true);
+      };
+      if (rank % 2 == 0) send();
+      const Status status = communicator_.receive(std::as_writable_bytes(std::span(got)), left);
+      expect("receive", status, same_bits<T>(got, awaited));
+      if (rank % 2 == 1) send();
+    }
+  }
+
+  Communicator& communicator_;
+  const std::size_t count_;
+  const std::vector<T> expected_;
+  const Range own_;
+  std::string complaint_;
+};
+
+template <Element T>
+void exercise_type(Communicator& communicator, std::size_t count, Exercise& result) {
+  Case<T> one(communicator, count);
+  one.run();
+  if (result.complaint.empty()) result.complaint = one.complaint();
+  result.hash = one.hash(result.hash);
 }
 
 }  // namespace
 
-std::vector<float> input_of(int rank, std::size_t count) {
-  std::vector<float> values(count);
+template <Element T>
+std::vector<T> input_of(int rank, std::size_t count) {
+  std::vector<T> values(count);
   for (std::size_t i = 0; i < count; ++i) {
     const std::uint64_t bits = mixed(mixed(static_cast<std::uint64_t>(rank) + 1) ^ i);
     const float unit = static_cast<float>(bits >> 40) / static_cast<float>(1 << 24) - 0.5F;
-    values[i] = std::ldexp(unit, static_cast<int>(bits % 21) - 10);
+    values[i] = element<T>(std::ldexp(unit, static_cast<int>(bits % 21) - 10));
   }
   return values;
 }
 
-std::vector<float> reference_sum(int size, std::size_t count) {
-  std::vector<std::vector<float>> inputs;
-  for (int rank = 0; rank < size; ++rank) inputs.push_back(input_of(rank, count));
-  std::vector<float> sum(count);
-  for (int chunk = 0; chunk < size; ++chunk) {
-    const Range range = chunk_of(count, size, chunk);
-    for (std::size_t i = range.begin; i < range.end; ++i) {
-      sum[i] = inputs[static_cast<std::size_t>((chunk + 1) % size)][i];
-      for (int k = 2; k <= size; ++k) sum[i] += inputs[static_cast<std::size_t>((chunk + k) % size)][i];
-    }
+template <Element T>
+std::vector<T> reference_sum(int size, std::size_t count) {
+  std::vector<std::vector<T>> inputs;
+  for (int rank = 0; rank < size; ++rank) inputs.push_back(input_of<T>(rank, count));
+  std::vector<T> sums(count);
+  std::vector<float> terms(inputs.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t rank = 0; rank < inputs.size(); ++rank) terms[rank] = number(inputs[rank][i]);
+    sums[i] = element<T>(tree(terms));
   }
-  return sum;
+  return sums;
 }
+
+template std::vector<float> input_of<float>(int, std::size_t);
+template std::vector<Bf16> input_of<Bf16>(int, std::size_t);
+template std::vector<float> reference_sum<float>(int, std::size_t);
+template std::vector<Bf16> reference_sum<Bf16>(int, std::size_t);
 
 Exercise exercise(Communicator& communicator, std::span<const std::size_t> counts) {
   Exercise result;
   for (const std::size_t count : counts) {
-    auto expected = reference_sum(communicator.size(), count);
-    auto data = input_of(communicator.rank(), count);
-    if (auto s = communicator.all_reduce(data); !s || !same_bits(data, expected))
-      return {complaint_of("all_reduce", count, s), 0};
-    result.hash = hashed(result.hash, data);
-    if (auto c = exercise_halves(communicator, count, expected); !c.empty()) return {c, 0};
-    if (auto c = exercise_broadcast(communicator, count); !c.empty()) return {c, 0};
-    if (auto s = communicator.barrier(); !s) return {complaint_of("barrier", count, s), 0};
+    exercise_type<float>(communicator, count, result);
+    exercise_type<Bf16>(communicator, count, result);
+    if (!result.complaint.empty()) break;
   }
   return result;
 }
