@@ -86,7 +86,8 @@ ApiReply Api::handle(std::string_view method, std::string_view path, std::string
     return error(refusal.status(), refusal.what());
   } catch (const ClusterError& failure) {
     spdlog::warn("{} {}: {}", method, path, failure.what());
-    return error(503, failure.what());
+    const bool away = failure.code() == ClusterError::Code::kUnreachable;
+    return error(503, std::string(failure.what()) + (away ? "; nothing is changed, try again later" : ""));
   } catch (const std::exception& failure) {
     spdlog::error("{} {}: {}", method, path, failure.what());
     return error(500, failure.what());

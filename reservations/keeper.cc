@@ -26,9 +26,14 @@ std::vector<std::string> sorted(std::vector<std::string> names) {
   return names;
 }
 
-bool same(const Segment& segment, const ClusterReservation& reservation) {
-  return segment.start == reservation.start && segment.end == reservation.end &&
-         sorted(segment.nodes) == sorted(reservation.nodes);
+// A reservation that was made again in the midst of its segment begins later than the segment did.
+bool begun(const Segment& segment, const ClusterReservation& reservation, sys_seconds now) {
+  return segment.start <= now && reservation.start <= now;
+}
+
+bool same(const Segment& segment, const ClusterReservation& reservation, sys_seconds now) {
+  return (segment.start == reservation.start || begun(segment, reservation, now)) &&
+         segment.end == reservation.end && sorted(segment.nodes) == sorted(reservation.nodes);
 }
 
 std::string booking_text(const Plan& plan) {
@@ -41,9 +46,16 @@ std::string booking_text(const Plan& plan) {
 
 // What may or may not have been done is known once Slurm answers again.
 [[noreturn]] void leave_to_settling(const Plan& plan, const std::string& what, const ClusterError& error) {
-  throw ClusterError(error.code(), fmt::format("plan {}: {}; whether it is {} is settled when slurmctld "
-                                               "answers, see 'stint plan show {}'",
-                                               plan.name, error.what(), what, plan.name));
+  refuse(503, "plan {}: {}; whether it is {} is settled when slurmctld answers, see 'stint plan show {}'",
+         plan.name, error.what(), what, plan.name);
+}
+
+// Slurm has done it, and the intent says so to the next round.
+[[noreturn]] void leave_to_ledger(const Plan& plan, const std::string& what, const Error& error) {
+  refuse(503,
+         "plan {}: {}; Slurm has it {}, and so has stintd as soon as the ledger can be written, see 'stint "
+         "plan show {}'",
+         plan.name, error.what(), what, plan.name);
 }
 
 std::string ids_of(const std::vector<ClusterJob>& jobs) {
@@ -125,7 +137,11 @@ void Keeper::book(Plan& plan, const std::string& who) {
     ledger_.drop_plan(plan.id);
     refuse(409, "plan {}: Slurm refuses the reservation: {}", plan.name, error.what());
   }
-  finish_booking(plan, who);
+  try {
+    finish_booking(plan, who);
+  } catch (const Error& error) {
+    leave_to_ledger(plan, "reserved", error);
+  }
 }
 
 void Keeper::finish_booking(Plan& plan, const std::string& who) {
@@ -140,6 +156,10 @@ void Keeper::change(Plan& plan, const PlanChange& change) {
     carry_out(plan, change);
   } catch (const ClusterError& error) {
     leave_to_settling(plan, "changed", error);
+  } catch (const Refusal&) {
+    throw;
+  } catch (const Error& error) {
+    leave_to_ledger(plan, "changed", error);
   }
 }
 
@@ -176,7 +196,8 @@ void Keeper::bring_about(const Plan& wanted, const Plan& before) {
       cluster_.create_reservation(reservation);
       continue;
     }
-    const bool as_wanted = same(segment, found->second);
+    if (begun(segment, found->second, now())) reservation.start = found->second.start;
+    const bool as_wanted = same(segment, found->second, now());
     if (!as_wanted && !has_segment(before, segment.reservation)) {
       throw ClusterError(ClusterError::Code::kExists,
                          fmt::format("a reservation {} exists already", segment.reservation));
@@ -216,7 +237,12 @@ void Keeper::cancel(Plan& plan, bool force, const std::string& who, const std::s
   plan.reason = why;
   move_to(plan, Phase::kCancelling, entry(who, force ? "cancelling, jobs and all" : "cancelling", why));
   publish_();
-  finish_cancel(plan, kJobsEnd);
+  try {
+    finish_cancel(plan, kJobsEnd);
+  } catch (const ClusterError& error) {
+    if (!unreachable(error)) throw;
+    leave_to_settling(plan, "cancelled", error);
+  }
 }
 
 // From cancelling to cancelled, or back to booked where jobs came in that may not be ended.
@@ -304,7 +330,8 @@ void Keeper::settle_booking(Plan& plan, const Reservations& reservations) {
   std::vector<std::string> ours;
   for (const auto& segment : plan.segments) {
     const auto found = reservations.find(segment.reservation);
-    if (found != reservations.end() && same(segment, found->second)) ours.push_back(segment.reservation);
+    if (found != reservations.end() && same(segment, found->second, now()))
+      ours.push_back(segment.reservation);
   }
   if (ours.size() == plan.segments.size()) {
     finish_booking(plan, kItself);
@@ -330,10 +357,11 @@ void Keeper::settle_segments(Plan& plan, const Reservations& reservations) {
       if (!make_again(plan, k)) return;
       continue;
     }
-    if (same(segment, found->second)) continue;
+    put_users_back(plan, segment, found->second);
+    if (same(segment, found->second, now())) continue;
     // An admin changed it, or stintd ended in the middle of a swap: Slurm's word counts.
     segment.nodes = found->second.nodes;
-    segment.start = found->second.start;
+    if (!begun(segment, found->second, now())) segment.start = found->second.start;
     segment.end = found->second.end;
     ledger_.set_segment(
         plan.id, k, segment,
@@ -344,8 +372,20 @@ void Keeper::settle_segments(Plan& plan, const Reservations& reservations) {
   }
 }
 
+// Who may use a plan holds for all of its segments and at submit: one reservation has no say in it.
+void Keeper::put_users_back(const Plan& plan, const Segment& segment, const ClusterReservation& found) {
+  auto wanted = found;
+  wanted.users = to_reservation(plan, segment).users;
+  if (sorted(wanted.users) == sorted(found.users)) return;
+  cluster_.update_reservation(found, wanted);
+  const auto detail = fmt::format("{} had {}; 'stint plan share' changes who may use a plan",
+                                  segment.reservation, fmt::join(found.users, ","));
+  ledger_.add_history(plan.id, entry(kItself, "users put back", detail));
+  spdlog::warn("plan {}: users put back: {}", plan.name, detail);
+}
+
 bool Keeper::make_again(Plan& plan, std::size_t k) {
-  auto& segment = plan.segments[k];
+  const auto& segment = plan.segments[k];
   auto again = to_reservation(plan, segment);
   again.start = std::max(again.start, now());
   try {
@@ -356,8 +396,7 @@ bool Keeper::make_again(Plan& plan, std::size_t k) {
     fail_plan(plan, fmt::format("its reservation was removed and cannot be made again: {}", error.what()));
     return false;
   }
-  segment.start = again.start;
-  ledger_.set_segment(plan.id, k, segment, entry(kItself, "reservation made again", segment.reservation));
+  ledger_.add_history(plan.id, entry(kItself, "reservation made again", segment.reservation));
   spdlog::warn("plan {}: reservation {} was missing and is made again", plan.name, segment.reservation);
   return true;
 }
@@ -366,7 +405,7 @@ bool Keeper::make_again(Plan& plan, std::size_t k) {
 void Keeper::remove_leftover(const Plan& plan, const Reservations& reservations) {
   for (const auto& segment : plan.segments) {
     const auto found = reservations.find(segment.reservation);
-    if (found == reservations.end() || !same(segment, found->second)) continue;
+    if (found == reservations.end() || !same(segment, found->second, now())) continue;
     const auto newest = ledger_.find_plan(plan.name);
     if (newest && newest->id != plan.id && newest->live_at(now())) continue;
     cluster_.delete_reservation(segment.reservation);

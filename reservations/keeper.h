@@ -28,19 +28,21 @@ class Keeper {
   Keeper(Cluster& cluster, Ledger& ledger, Metrics& metrics, const Capacity& capacity, Now now, Wait wait,
          std::function<void()> publish);
 
-  // From nothing to booked, or to pending where the plan needs approval. Throws Refusal (409) when Slurm will
-  // not have it, then nothing is left; ClusterError when Slurm went away, then reconcile() decides.
+  // From nothing to booked, or to pending where the plan needs approval. Throws Refusal: 409 when Slurm will
+  // not have it, then nothing is left; 503 when Slurm or the ledger went away half-way, then reconcile()
+  // decides.
   void book(Plan& plan, const std::string& who);
   // From what the plan is to what is wanted. Throws like book(); the plan is then what it was.
   void change(Plan& plan, const PlanChange& change);
   // From pending to booked.
   void approve(Plan& plan, const std::string& who);
-  // Gives all back. `force` ends the jobs in it first, else they refuse it (409).
+  // Gives all back. `force` ends the jobs in it first, else they refuse it (409). Throws ClusterError when
+  // they do not end; reconcile() goes on.
   void cancel(Plan& plan, bool force, const std::string& who, const std::string& why);
 
   // After whatever happened since: intents are completed or undone, missing reservations made again, changes
-  // by an admin followed, nodes that are dead or claimed by others swapped. Throws ClusterError when Slurm is
-  // away.
+  // by an admin followed (who may use a plan: put back), nodes that are dead or claimed by others swapped.
+  // Throws ClusterError when Slurm is away.
   void reconcile(std::vector<Plan>& plans, const std::vector<ClusterNode>& nodes);
 
   std::vector<ClusterJob> jobs_in(const Plan& plan) const;
@@ -66,6 +68,7 @@ class Keeper {
   void settle_booking(Plan& plan, const Reservations& reservations);
   void settle_change(Plan& plan);
   void settle_segments(Plan& plan, const Reservations& reservations);
+  void put_users_back(const Plan& plan, const Segment& segment, const ClusterReservation& found);
   bool make_again(Plan& plan, std::size_t k);
   void remove_leftover(const Plan& plan, const Reservations& reservations);
 

@@ -4,6 +4,7 @@
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fmt/format.h>
 #include <linux/magic.h>
+#include <sqlite3.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -344,7 +345,8 @@ auto Ledger::guarded(Work work) const {
   try {
     return work(*database_);
   } catch (const SQLite::Exception& error) {
-    fail("ledger {}: {}", path_, error.what());
+    const bool full = error.getErrorCode() == SQLITE_FULL;
+    fail("ledger {}: {}{}", path_, error.what(), full ? "; make room on its file system" : "");
   }
 }
 

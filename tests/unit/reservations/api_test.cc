@@ -161,7 +161,8 @@ TEST_F(ApiTest, AnAbsentControllerIsAServiceError) {
   cluster_.away = true;
   const auto reply = call("POST", "/v1/plans", R"({"name":"demo","nodes":4,"duration":600})");
   EXPECT_EQ(reply.status, 503);
-  EXPECT_THAT(error_of(reply), HasSubstr("Unable to contact"));
+  EXPECT_THAT(error_of(reply),
+              HasSubstr("Unable to contact slurm controller; nothing is changed, try again"));
 }
 
 TEST_F(ApiTest, PrivatePlansOfOthersAreNotThere) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include <filesystem>
 
@@ -14,6 +16,7 @@ using std::chrono::sys_seconds;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Pair;
 
 TEST_F(BookTest, APlanIsOneReservationAndOneRowOfTheTable) {
   const auto plan = book_->create(request(), kRoot);
@@ -198,10 +201,52 @@ TEST_F(BookTest, KilledAfterTheReservationTheBookingIsCompleted) {
 
 TEST_F(BookTest, AnUnansweredCreateIsSettledLater) {
   cluster_.after_create = [] { throw ClusterError(ClusterError::Code::kUnreachable, "no answer"); };
-  EXPECT_THROW(book_->create(request(), kRoot), ClusterError);
+  EXPECT_THAT(refused(request()),
+              Pair(503, HasSubstr("whether it is booked is settled when slurmctld answers")));
   cluster_.after_create = nullptr;
   book_->reconcile();
   EXPECT_EQ(book_->show("demo").phase, Phase::kBooked);
+}
+
+// Files cannot grow while it lives, as on a disk that is full.
+class FullDisk {
+ public:
+  FullDisk() : handler_(::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit none{1, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &none);
+  }
+  ~FullDisk() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    ::signal(SIGXFSZ, handler_);
+  }
+  FullDisk(const FullDisk&) = delete;
+  FullDisk& operator=(const FullDisk&) = delete;
+
+ private:
+  void (*handler_)(int);
+  rlimit before_{};
+};
+
+TEST_F(BookTest, ABookingThatTheLedgerCannotTakeAnyMoreSaysSoAndIsCompletedLater) {
+  std::unique_ptr<FullDisk> full;
+  cluster_.after_create = [&] { full = std::make_unique<FullDisk>(); };
+  const auto said = refused(request());
+  full.reset();
+  EXPECT_THAT(said,
+              Pair(503, HasSubstr("Slurm has it reserved, and so has stintd as soon as the ledger can be")));
+  book_->reconcile();
+  EXPECT_EQ(book_->show("demo").phase, Phase::kBooked);
+}
+
+TEST_F(BookTest, ABookingThatTheLedgerCannotTakeAtAllLeavesNothing) {
+  {
+    const FullDisk full;
+    EXPECT_THROW(book_->create(request(), kRoot), Error);
+  }
+  book_->reconcile();
+  EXPECT_TRUE(cluster_.reservations_.empty());
+  EXPECT_EQ(refused(request()).first, 200);
 }
 
 TEST_F(BookTest, ReservationsOfOthersAreNeverRemoved) {
@@ -223,6 +268,30 @@ TEST_F(BookTest, AReservationThatVanishedIsMadeAgainOrThePlanFails) {
   EXPECT_EQ(book_->show("demo").phase, Phase::kFailed);
   EXPECT_THAT(book_->show("demo").reason, HasSubstr("cannot be made again"));
   EXPECT_EQ(table().plans[0].state, "failed");
+}
+
+TEST_F(BookTest, APlanBeganWhenItBeganThoughItsReservationIsMadeAgain) {
+  book_->create(request(), kRoot);
+  const auto began = now();
+  cluster_.reservations_.clear();
+  cluster_.now += 100;
+  book_->reconcile();
+  EXPECT_EQ(cluster_.reservations_.at("demo.0").start, now());
+  EXPECT_EQ(book_->show("demo").segments[0].start, began);
+  cluster_.reservations_.at("demo.0").end += seconds{300};
+  book_->reconcile();
+  EXPECT_EQ(book_->show("demo").segments[0].start, began);
+  EXPECT_EQ(book_->show("demo").segments[0].end, began + seconds{900});
+}
+
+TEST_F(BookTest, UsersOfAReservationThatAnAdminChangedArePutBack) {
+  book_->create(request(), kRoot);
+  cluster_.reservations_.at("demo.0").users = {"root", "bob"};
+  book_->reconcile();
+  EXPECT_THAT(cluster_.reservations_.at("demo.0").users, ElementsAre("root"));
+  EXPECT_EQ(book_->history("demo").back().action, "users put back");
+  book_->reconcile();
+  EXPECT_EQ(book_->history("demo").size(), 2U);
 }
 
 TEST_F(BookTest, TheLedgerFollowsAnAdminsChangeOfTheReservation) {
