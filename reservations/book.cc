@@ -312,7 +312,7 @@ void Book::reconcile() {
     lost_ = lost;
   }
   auto plans = ledger_.plans_since(now() - kRemembered);
-  keeper_.reconcile(plans, nodes);
+  keeper_.reconcile(plans, nodes, facts_->booted);
   meter_.measure(plans, cluster_.jobs(), nodes, now());
   publish();
 }

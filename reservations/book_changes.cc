@@ -152,7 +152,7 @@ Plan Book::extend(const std::string& name, const std::string& offer, std::uint32
   Plan plan = changeable_plan(name, uid, "extend");
   const auto proposal = proposals_.find(offer, now());
   const Plan& wanted = proposal.wanted;
-  if (wanted.id != plan.id) refuse(409, "offer {}: is one for plan {}, not {}", offer, wanted.name, name);
+  if (wanted.id != plan.id) refuse(409, "offer {}: is none for plan {}", offer, name);
   if (!same_shape(plan, proposal.base)) {
     refuse(409, "offer {}: plan {} has changed since; ask again with 'stint plan extend {}'", offer, name,
            name);

@@ -109,6 +109,7 @@ struct ClusterFacts {
   std::string slurm_user;
   bool private_reservations = false;  // PrivateData: people see only their own
   bool private_jobs = false;
+  std::chrono::sys_seconds booted{};  // when slurmctld was started
 };
 
 class Cluster {

@@ -20,6 +20,10 @@ using std::chrono::sys_seconds;
 constexpr milliseconds kPoll{200};
 constexpr milliseconds kJobsEnd{20'000};  // jobs of a forced cancel must be gone by then
 constexpr char kItself[] = "stintd";      // in a plan's history
+// Slurm writes its state a few seconds after a change. One made so shortly before slurmctld was started may
+// be lost; somebody who has to start slurmctld does not edit reservations in the first minutes.
+constexpr seconds kUnsaved{60};
+constexpr seconds kForgetful{300};
 
 std::vector<std::string> sorted(std::vector<std::string> names) {
   std::sort(names.begin(), names.end());
@@ -284,7 +288,9 @@ void Keeper::end_jobs(const Plan& plan, milliseconds patience) {
       fmt::format("plan {}: jobs {} do not end; stintd goes on trying", plan.name, ids_of(jobs)));
 }
 
-void Keeper::reconcile(std::vector<Plan>& plans, const std::vector<ClusterNode>& nodes) {
+void Keeper::reconcile(std::vector<Plan>& plans, const std::vector<ClusterNode>& nodes,
+                       sys_seconds slurm_booted) {
+  slurm_booted_ = slurm_booted;
   const auto reservations = cluster_.reservations();
   const auto present = by_name(reservations);
   for (auto& plan : plans) {
@@ -358,7 +364,7 @@ void Keeper::settle_segments(Plan& plan, const Reservations& reservations) {
       continue;
     }
     put_users_back(plan, segment, found->second);
-    if (same(segment, found->second, now())) continue;
+    if (same(segment, found->second, now()) || remind(plan, segment, found->second)) continue;
     // An admin changed it, or stintd ended in the middle of a swap: Slurm's word counts.
     segment.nodes = found->second.nodes;
     if (!begun(segment, found->second, now())) segment.start = found->second.start;
@@ -382,6 +388,28 @@ void Keeper::put_users_back(const Plan& plan, const Segment& segment, const Clus
                                   segment.reservation, fmt::join(found.users, ","));
   ledger_.add_history(plan.id, entry(kItself, "users put back", detail));
   spdlog::warn("plan {}: users put back: {}", plan.name, detail);
+}
+
+// A slurmctld that crashed knows nothing of its last seconds: what was told it then is told again. True: it
+// is.
+bool Keeper::remind(const Plan& plan, const Segment& segment, const ClusterReservation& found) {
+  const auto history = ledger_.history(plan.id);
+  const sys_seconds last{seconds{history.empty() ? 0 : static_cast<std::int64_t>(history.back().t)}};
+  const bool may_have_forgotten = last <= slurm_booted_ && last + kUnsaved >= slurm_booted_;
+  if (!may_have_forgotten || now() > slurm_booted_ + kForgetful) return false;
+  auto wanted = to_reservation(plan, segment);
+  if (begun(segment, found, now())) wanted.start = found.start;
+  try {
+    cluster_.update_reservation(found, wanted);
+  } catch (const ClusterError& error) {
+    if (unreachable(error)) throw;
+    return false;
+  }
+  ledger_.add_history(plan.id, entry(kItself, "reservation put back",
+                                     segment.reservation + ", of which slurmctld had forgotten a change"));
+  spdlog::warn("plan {}: slurmctld had forgotten a change of {}; it is made again", plan.name,
+               segment.reservation);
+  return true;
 }
 
 bool Keeper::make_again(Plan& plan, std::size_t k) {

@@ -43,7 +43,8 @@ class Keeper {
   // After whatever happened since: intents are completed or undone, missing reservations made again, changes
   // by an admin followed (who may use a plan: put back), nodes that are dead or claimed by others swapped.
   // Throws ClusterError when Slurm is away.
-  void reconcile(std::vector<Plan>& plans, const std::vector<ClusterNode>& nodes);
+  void reconcile(std::vector<Plan>& plans, const std::vector<ClusterNode>& nodes,
+                 std::chrono::sys_seconds slurm_booted);
 
   std::vector<ClusterJob> jobs_in(const Plan& plan) const;
 
@@ -69,6 +70,7 @@ class Keeper {
   void settle_change(Plan& plan);
   void settle_segments(Plan& plan, const Reservations& reservations);
   void put_users_back(const Plan& plan, const Segment& segment, const ClusterReservation& found);
+  bool remind(const Plan& plan, const Segment& segment, const ClusterReservation& found);
   bool make_again(Plan& plan, std::size_t k);
   void remove_leftover(const Plan& plan, const Reservations& reservations);
 
@@ -78,6 +80,7 @@ class Keeper {
   Now now_;
   Wait wait_;
   std::function<void()> publish_;
+  std::chrono::sys_seconds slurm_booted_{};  // as of the last reconcile()
   Swapper swapper_;
 };
 

@@ -80,6 +80,8 @@ ClusterError::Code code_of(int number) {
   }
   const bool communication =
       (number >= SLURM_UNEXPECTED_MSG_ERROR && number <= SLURM_COMMUNICATIONS_MISSING_SOCKET_ERROR) ||
+      (number >= SLURMCTLD_COMMUNICATIONS_CONNECTION_ERROR &&
+       number <= SLURMCTLD_COMMUNICATIONS_SHUTDOWN_ERROR) ||
       (number >= SLURM_PROTOCOL_SOCKET_IMPL_ZERO_RECV_LENGTH &&
        number <= SLURM_PROTOCOL_SOCKET_ZERO_BYTES_SENT);
   return communication ? Code::kUnreachable : Code::kRefused;
@@ -288,9 +290,12 @@ class SlurmCluster : public Cluster {
     const std::lock_guard lock(mutex_);
     accounting_in_slurmdbd_ = text_of(conf->accounting_storage_type) == "accounting_storage/slurmdbd";
     slurm_uid_ = conf->slurm_user_id;
-    return {text_of(conf->state_save_location), conf->slurm_user_id, text_of(conf->slurm_user_name),
+    return {text_of(conf->state_save_location),
+            conf->slurm_user_id,
+            text_of(conf->slurm_user_name),
             (conf->private_data & PRIVATE_DATA_RESERVATIONS) != 0,
-            (conf->private_data & PRIVATE_DATA_JOBS) != 0};
+            (conf->private_data & PRIVATE_DATA_JOBS) != 0,
+            time_of(conf->boot_time)};
   }
 
   std::vector<ClusterNode> nodes() override {

@@ -186,6 +186,16 @@ TEST_F(ApiTest, PrivatePlansOfOthersAreNotThere) {
   EXPECT_EQ(call("GET", "/v1/plans/demo").status, 200);
 }
 
+TEST_F(ApiTest, WhereJobsArePrivateWhatHappenedToThemIsToo) {
+  ledger_.add_event({12.5, 7, "node_failed", "node3", "slurmd does not answer"});
+  constexpr std::uint32_t kStranger = 4'000'000;
+  EXPECT_EQ(call("GET", "/v1/jobs/7/events", {}, kStranger).status, 200);
+  cluster_.private_jobs = true;
+  lookout_.look();
+  EXPECT_EQ(call("GET", "/v1/jobs/7/events", {}, kStranger).status, 404);
+  EXPECT_EQ(call("GET", "/v1/jobs/7/events").status, 200);
+}
+
 TEST_F(ApiTest, PagesShowPlansUnlessTheyArePrivate) {
   ASSERT_EQ(call("POST", "/v1/plans", R"({"name":"demo","nodes":4,"duration":600})").status, 200);
   const Pages pages(book_, lookout_, [this] { return cluster_.now; });

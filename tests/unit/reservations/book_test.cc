@@ -284,6 +284,28 @@ TEST_F(BookTest, APlanBeganWhenItBeganThoughItsReservationIsMadeAgain) {
   EXPECT_EQ(book_->show("demo").segments[0].end, began + seconds{900});
 }
 
+TEST_F(BookTest, AChangeThatACrashedControllerForgotIsMadeAgain) {
+  book_->create(request(), kRoot);
+  cluster_.now += 5;
+  const auto before = cluster_.reservations_.at("demo.0");
+  ShrinkRequest shorter;
+  shorter.until = now() + seconds{100};
+  book_->shrink("demo", shorter, kRoot);
+  cluster_.reservations_.at("demo.0") = before;
+  cluster_.now += 20;
+  cluster_.booted = now();
+  cluster_.now += 3;
+  book_->reconcile();
+  EXPECT_EQ(cluster_.reservations_.at("demo.0").end, *shorter.until);
+  EXPECT_EQ(book_->show("demo").segments[0].end, *shorter.until);
+  EXPECT_EQ(book_->history("demo").back().action, "reservation put back");
+  // An edit after that is an admin's.
+  cluster_.now += 5;
+  cluster_.reservations_.at("demo.0").end = before.end;
+  book_->reconcile();
+  EXPECT_EQ(book_->show("demo").segments[0].end, before.end);
+}
+
 TEST_F(BookTest, UsersOfAReservationThatAnAdminChangedArePutBack) {
   book_->create(request(), kRoot);
   cluster_.reservations_.at("demo.0").users = {"root", "bob"};

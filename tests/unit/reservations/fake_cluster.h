@@ -36,7 +36,8 @@ class FakeCluster : public Cluster {
   }
 
   ClusterFacts facts() override {
-    return call("facts"), ClusterFacts{state_, kSlurmUid, "slurm", private_data, private_data};
+    return call("facts"),
+           ClusterFacts{state_, kSlurmUid, "slurm", private_data, private_data || private_jobs, booted};
   }
   std::vector<ClusterNode> nodes() override { return call("nodes"), nodes_; }
   std::vector<ClusterPartition> partitions() override {
@@ -233,9 +234,11 @@ class FakeCluster : public Cluster {
   double now = 0;
   int dies_after = 0;  // the so manyth call from now throws Killed; 0: none
   bool private_data = false;
+  bool private_jobs = false;
   bool away = false;  // every call fails as without a controller
   bool cancels_work = true;
   bool refuses_requeue = false;
+  std::chrono::sys_seconds booted{};
   std::optional<std::chrono::minutes> max_time;  // of the partition main, as the next three
   std::optional<std::uint32_t> max_nodes;
   bool partition_up = true;

@@ -1,0 +1,52 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# slurmctld is away, or comes back from a crash without its last seconds: stintd says so, and loses nothing.
+load lab
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  lab_up --nodes 4
+  stint plan create --name kept --nodes 1 --duration 1h
+}
+teardown_file() { lab_down; }
+setup() { cd "$STINT_LAB" || return 1; }
+
+end_of() { date -d "$(scontrol --oneliner show reservation "$1" | grep -oP '(?<=EndTime=)\S+')" +%s; }
+users_of() { scontrol --oneliner show reservation "$1" | grep -oP '(?<= Users=)\S+'; }
+until_of() { stint plan show "$1" --format json | jq '.segments[0].end'; }
+stands() { [[ $(end_of "$1.0") == "$2" && $(until_of "$1") == "$2" ]]; }
+
+@test "while slurmctld is away nothing is half done, it is said, and what needs no Slurm goes on" {
+  sleep 6 # slurmctld has written what it knows
+  before=$(until_of kept)
+  lab kill slurmctld
+  stint plan create --name new --nodes 1 --duration 10m >create.out 2>&1 &
+  stint plan extend kept --by 10m --yes >extend.out 2>&1 &
+  stint plan cancel kept >cancel.out 2>&1 &
+  [[ $(stint plan list) == *kept*active* ]]
+  [[ $(curl --silent "http://$(stintd_address)/") == *kept* ]]
+  sleep 30
+  lab revive slurmctld
+  wait
+  for verb in create extend cancel; do
+    grep -q "Unable to contact slurm controller.*; nothing is changed, try again later" "$verb.out" || { cat "$verb.out"; return 1; }
+  done
+  wait_until 20 stands kept "$before"
+  run -1 stint plan show new
+  wait_until 30 stint plan extend kept --by 10m --yes # its nodes are seen again
+  stands kept $((before + 600))
+}
+
+@test "what slurmctld forgot in a crash it is told again" {
+  stint plan create --name fresh --nodes 1 --duration 10m
+  sleep 8 # slurmctld has written it
+  before=$(until_of fresh)
+  stint plan extend fresh --by 10m --yes
+  stint plan share fresh --add nobody
+  lab kill slurmctld
+  lab revive slurmctld
+  wait_until 20 stands fresh $((before + 600))
+  wait_until 20 users_are fresh.0 root,nobody
+  [[ $(stint plan history fresh) != *"reservation changed"* ]]
+}
+users_are() { [[ $(users_of "$1") == "$2" ]]; }
