@@ -6,6 +6,7 @@
 #include <cctype>
 #include <charconv>
 #include <ctime>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -39,21 +40,40 @@ std::optional<std::int64_t> small_number(std::string_view text) {
   return value;
 }
 
-// "1h30m": numbers with units, each unit once, from large to small.
+// Seconds of "h", "hour" or "hours".
+std::optional<std::int64_t> unit_size(std::string_view word) {
+  constexpr std::array<std::pair<std::string_view, std::int64_t>, 12> kUnits{{{"w", 7 * kDay},
+                                                                              {"week", 7 * kDay},
+                                                                              {"d", kDay},
+                                                                              {"day", kDay},
+                                                                              {"h", kHour},
+                                                                              {"hour", kHour},
+                                                                              {"m", kMinute},
+                                                                              {"min", kMinute},
+                                                                              {"minute", kMinute},
+                                                                              {"s", 1},
+                                                                              {"sec", 1},
+                                                                              {"second", 1}}};
+  if (word.size() > 2 && word.back() == 's') word.remove_suffix(1);
+  for (const auto& [name, size] : kUnits) {
+    if (name == word) return size;
+  }
+  return std::nullopt;
+}
+
+// "1h30m", "2hours": numbers with units, each unit once, from large to small.
 std::optional<std::int64_t> units_duration(std::string_view text) {
-  constexpr std::string_view kUnits = "dhms";
-  constexpr std::array<std::int64_t, 4> kSizes = {kDay, kHour, kMinute, 1};
   std::int64_t total = 0;
-  std::size_t next_unit = 0;
+  std::int64_t last_size = std::numeric_limits<std::int64_t>::max();
   while (!text.empty()) {
     const std::size_t digits = std::find_if_not(text.begin(), text.end(), is_digit) - text.begin();
+    const std::size_t end = std::find_if(text.begin() + digits, text.end(), is_digit) - text.begin();
     const auto number = small_number(text.substr(0, digits));
-    if (!number || digits == text.size()) return std::nullopt;
-    const std::size_t unit = kUnits.find(text[digits], next_unit);
-    if (unit == std::string_view::npos) return std::nullopt;
-    total += *number * kSizes[unit];
-    next_unit = unit + 1;
-    text.remove_prefix(digits + 1);
+    const auto size = unit_size(text.substr(digits, end - digits));
+    if (!number || !size || *size >= last_size) return std::nullopt;
+    total += *number * *size;
+    last_size = *size;
+    text.remove_prefix(end);
   }
   return total;
 }
@@ -91,17 +111,44 @@ std::tm local(sys_seconds time) {
   return fields;
 }
 
+bool same_fields(const std::tm& a, const std::tm& b) {
+  return std::tie(a.tm_year, a.tm_mon, a.tm_mday, a.tm_hour, a.tm_min, a.tm_sec) ==
+         std::tie(b.tm_year, b.tm_mon, b.tm_mday, b.tm_hour, b.tm_min, b.tm_sec);
+}
+
 // The local time of these fields; none when the calendar or the clock change knows no such time.
 std::optional<sys_seconds> from_local(std::tm fields) {
   const std::tm asked = fields;
   fields.tm_isdst = -1;
   const std::time_t raw = ::mktime(&fields);
-  const auto same = [](const std::tm& a, const std::tm& b) {
-    return std::tie(a.tm_year, a.tm_mon, a.tm_mday, a.tm_hour, a.tm_min, a.tm_sec) ==
-           std::tie(b.tm_year, b.tm_mon, b.tm_mday, b.tm_hour, b.tm_min, b.tm_sec);
-  };
-  if (!same(asked, fields)) return std::nullopt;
+  if (!same_fields(asked, fields)) return std::nullopt;
   return sys_seconds(seconds(raw));
+}
+
+// The time of these fields so far east of Greenwich.
+std::optional<sys_seconds> from_zone(std::tm fields, seconds east) {
+  const std::tm asked = fields;
+  const std::time_t raw = ::timegm(&fields);
+  if (!same_fields(asked, fields)) return std::nullopt;
+  return sys_seconds(seconds(raw)) - east;
+}
+
+// ISO's "Z", "+01:00" or "-0530" at the end of a clock, which loses it; none: the local zone.
+std::optional<seconds> take_zone(std::string_view& clock) {
+  if (clock.ends_with('Z')) {
+    clock.remove_suffix(1);
+    return seconds{};
+  }
+  const std::size_t sign = clock.find_first_of("+-");
+  if (sign == std::string_view::npos) return std::nullopt;
+  std::string digits(clock.substr(sign + 1));
+  std::erase(digits, ':');
+  const auto number = small_number(digits);
+  if (!number || digits.size() != 4 || *number / 100 > 14 || *number % 100 > 59) return std::nullopt;
+  const seconds east = std::chrono::hours(*number / 100) + std::chrono::minutes(*number % 100);
+  const bool west = clock[sign] == '-';
+  clock = clock.substr(0, sign);
+  return west ? -east : east;
 }
 
 // "18:00" or "18:00:30" into the fields.
@@ -161,9 +208,11 @@ std::optional<sys_seconds> calendar_time(std::string_view text, sys_seconds now)
   std::transform(day.begin(), day.end(), day.begin(), [](unsigned char c) { return std::tolower(c); });
   const auto at = [&](std::tm fields) -> std::optional<sys_seconds> {
     fields.tm_hour = fields.tm_min = fields.tm_sec = 0;
-    if (mark != std::string_view::npos && !read_clock(trim(text.substr(mark + 1)), fields))
-      return std::nullopt;
-    return from_local(fields);
+    if (mark == std::string_view::npos) return from_local(fields);
+    std::string_view clock = trim(text.substr(mark + 1));
+    const auto east = take_zone(clock);
+    if (!read_clock(clock, fields)) return std::nullopt;
+    return east ? from_zone(fields, *east) : from_local(fields);
   };
   std::tm fields{};
   if (read_date(day, fields)) return at(fields);
@@ -310,7 +359,10 @@ seconds parse_duration(std::string_view text) {
 sys_seconds parse_time(std::string_view text, sys_seconds now) {
   const std::string_view trimmed = trim(text);
   if (trimmed == "now") return now;
-  if (trimmed.starts_with("now+")) return now + parse_duration(trimmed.substr(4));
+  if (trimmed.starts_with("now")) {
+    const std::string_view more = trim(trimmed.substr(3));
+    if (more.starts_with('+')) return now + parse_duration(more.substr(1));
+  }
   auto time = calendar_time(trimmed, now);
   if (!time) time = next_clock_time(trimmed, now);
   if (!time) {

@@ -116,7 +116,8 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   query.after = std::max(query.after, now());
   gate_.check_start("search", query.after, now());
   if (query.before == sys_seconds{}) query.before = query.after + query.duration + kHorizon;
-  query.before = std::min(query.before, now() + settings_.policy.max_lead + query.duration);
+  query.latest = now() + settings_.policy.max_lead + query.duration;
+  query.before = std::min(query.before, query.latest);
 
   const auto kind = capacity_.node_class(request.kind);
   const auto tariff = [&](std::size_t nodes, const std::vector<Window>& windows) {

@@ -156,9 +156,19 @@ class OfferSearch {
       if (cheapest != dearest && offer.price.cents == cheapest) why.emplace_back("cheapest");
       if (fewest != most && offer.switches() == fewest) why.emplace_back("fewest switches");
       if (offer.segments.size() > 1) why.push_back(fmt::format("{} segments", offer.segments.size()));
+      if (offer.finish() != first && first_in_one_piece() == offer.finish() && offer.segments.size() == 1)
+        why.emplace_back("the first in one piece");
       if (why.empty()) why.emplace_back(best[i] ? "between the others in time and price" : "a later start");
       offer.why = fmt::format("{}", fmt::join(why, ", "));
     }
+  }
+
+  std::optional<sys_seconds> first_in_one_piece() const {
+    std::optional<sys_seconds> first;
+    for (const auto& offer : found_) {
+      if (offer.segments.size() == 1) first = std::min(first.value_or(offer.finish()), offer.finish());
+    }
+    return first;
   }
 
   void drop_too_dear(OfferAnswer& answer) {
@@ -170,44 +180,58 @@ class OfferSearch {
     std::erase_if(found_, [&](const Offer& offer) { return offer.price.cents > *query_.max_cents; });
     if (!found_.empty()) return;
     answer.reason = fmt::format("the cheapest offer costs {} {}", price.amount(), price.currency);
-    answer.remedy = "raise --max-price, or take fewer nodes or less time";
+    answer.remedy = fmt::format("--max-price {}, or take fewer nodes or less time", price.amount());
+  }
+
+  static std::string number_of_nodes(std::size_t count) {
+    return fmt::format("{} node{}", count, count == 1 ? "" : "s");
   }
 
   std::string nodes_text() const {
-    return query_.spares == 0
-               ? fmt::format("{} nodes", count_)
-               : fmt::format("{} nodes ({} and {} spares)", count_, query_.nodes, query_.spares);
+    const std::string nodes = number_of_nodes(count_);
+    return query_.spares == 0 ? nodes
+                              : fmt::format("{} ({} and {} spares)", nodes, query_.nodes, query_.spares);
+  }
+  const char* are() const { return count_ == 1 ? "is" : "are"; }
+
+  // The most that could be had for so long; empty: nothing.
+  std::string widest_text() const {
+    const auto widest = search_.widest(length_);
+    if (!widest || widest->nodes == 0) return {};
+    return fmt::format("{} {} free for the whole time from {}", number_of_nodes(widest->nodes),
+                       widest->nodes == 1 ? "is" : "are", format_time(time_of(widest->begin)));
   }
 
   // From the coarsest limit to the finest.
   void explain_no_time(OfferAnswer& answer) const {
     if (planner_.size() < count_) {
-      answer.reason = fmt::format("{} are wanted, {} nodes qualify", nodes_text(), planner_.size());
-      answer.remedy =
-          planner_.size() == 0 ? "ask for another partition or other features" : "take fewer nodes";
+      answer.reason =
+          fmt::format("{} {} wanted, {} qualify", nodes_text(), are(), number_of_nodes(planner_.size()));
+      answer.remedy = widest_text();
+      if (answer.remedy.empty()) answer.remedy = "take fewer nodes or less time";
+      if (planner_.size() == 0) answer.remedy = "ask for another partition or other features";
       return;
     }
     if (length_ > horizon_) {
       answer.reason = fmt::format("{} do not fit between {} and {}", format_duration(minutes{length_}),
                                   format_time(origin_), format_time(time_of(horizon_)));
-      answer.remedy = "take less time, or a later --before";
+      const auto later = first_start_after_limit();
+      answer.remedy = later ? fmt::format("all of it fits from {} to {}; give a later --before",
+                                          format_time(*later), format_time(*later + minutes{length_}))
+                            : "take less time, or a later --before";
       return;
     }
     const MinuteSpan longest = longest_block(reach_);
-    const auto widest = search_.widest(length_);
     if (longest.length() > 0) {
-      answer.reason = fmt::format("{} are free for {} at most, from {}; {} are wanted", nodes_text(),
+      answer.reason = fmt::format("{} {} free for {} at most, from {}; {} are wanted", nodes_text(), are(),
                                   format_duration(minutes{longest.length()}),
                                   format_time(time_of(longest.begin)), format_duration(minutes{length_}));
     } else {
-      answer.reason =
-          fmt::format("{} are never free at once before {}", nodes_text(), format_time(time_of(horizon_)));
+      answer.reason = fmt::format("{} {} never free at once before {}", nodes_text(), are(),
+                                  format_time(time_of(horizon_)));
     }
     std::vector<std::string> remedies;
-    if (widest && widest->nodes > 0) {
-      remedies.push_back(fmt::format("{} nodes are free for the whole time from {}", widest->nodes,
-                                     format_time(time_of(widest->begin))));
-    }
+    if (auto widest = widest_text(); !widest.empty()) remedies.push_back(std::move(widest));
     const auto later = first_start_after_limit();
     if (later) remedies.push_back(fmt::format("all of it fits from {}", format_time(*later)));
     if (const auto split = fewest_segments())
@@ -224,10 +248,12 @@ class OfferSearch {
     return schedules.front().size();
   }
 
-  // Without the caller's --before: twice as far, at least four weeks more.
+  // Without the caller's --before: twice as far, at least four weeks more, as far as it may be.
   std::optional<sys_seconds> first_start_after_limit() const {
     constexpr Minute kMore = 4 * 7 * 24 * 60;
-    const Minute far = std::max(horizon_ * 2, horizon_ + kMore);
+    Minute far = std::max({horizon_ * 2, horizon_ + kMore, length_ + kMore});
+    if (query_.latest != sys_seconds{})
+      far = std::min(far, whole_minutes(std::chrono::floor<minutes>(query_.latest) - origin_));
     const auto reach = WindowSearch(planner_.free_times(origin_, far), far).reach(count_);
     const auto runs = feasible_starts(reach, length_);
     if (runs.empty()) return std::nullopt;

@@ -168,6 +168,9 @@ nlohmann::json to_json(const Plan& plan, sys_seconds now, const std::vector<std:
                         {"nodes", segment.nodes},
                         {"lost", lost_here}});
   }
+  const auto open = std::find_if(plan.segments.begin(), plan.segments.end(),
+                                 [&](const Segment& segment) { return segment.end > now; });
+  const auto last = std::max<std::ptrdiff_t>(0, static_cast<std::ptrdiff_t>(plan.segments.size()) - 1);
   nlohmann::json json{{"name", plan.name},
                       {"state", to_string(plan.state_at(now))},
                       {"owner", plan.owner},
@@ -181,6 +184,7 @@ nlohmann::json to_json(const Plan& plan, sys_seconds now, const std::vector<std:
                       {"price", to_json(plan.price)},
                       {"refund", amount_text(plan.refund_cents)},
                       {"segments", segments},
+                      {"segment", std::min(open - plan.segments.begin(), last)},
                       {"switches", plan.switches},
                       {"created", plan.created.time_since_epoch().count()}};
   if (!plan.reason.empty()) json["reason"] = plan.reason;

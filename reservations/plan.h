@@ -100,7 +100,8 @@ struct PlanRequest {
   static PlanRequest parse(const nlohmann::json& body);
 };
 
-// Nodes whose state keeps them out of a plan are `lost`; only those of live plans are asked for.
+// Nodes whose state keeps them out of a plan are `lost`; only those of live plans are asked for. "segment" is
+// the open one, else the next one, else the last.
 nlohmann::json to_json(const Plan& plan, std::chrono::sys_seconds now, const std::vector<std::string>& lost);
 PlanRow to_table_row(const Plan& plan, std::chrono::sys_seconds now);
 

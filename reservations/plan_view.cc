@@ -157,7 +157,7 @@ std::string breakdowns_text(const json& offers) {
 }  // namespace
 
 std::string capacity_text(const json& plan) {
-  const auto& segment = plan.at("segments").at(0);
+  const auto& segment = plan.at("segments").at(plan.value("segment", std::size_t{0}));
   const auto lost = static_cast<int>(segment.at("lost").size());
   const int there = static_cast<int>(segment.at("nodes").size()) - lost;
   const int nodes = std::min(plan.at("nodes").get<int>(), there);

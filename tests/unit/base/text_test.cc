@@ -35,17 +35,34 @@ constexpr char kBerlin[] = "CET-1CEST,M3.5.0,M10.5.0/3";
 
 TEST(Duration, ReadsUnitsAndSlurmForms) {
   const std::vector<std::pair<const char*, int>> cases = {
-      {"90s", 90},        {"15m", 900},         {"2h", 7200},          {"1d", 86400},
-      {"1h30m", 5400},    {"1d2h3m4s", 93784},  {"10", 600},           {"10:30", 630},
-      {"01:02:03", 3723}, {"2-12", 216000},     {"2-12:30", 217800},   {"2-12:30:15", 217815},
-      {" 5m ", 300},      {"3650d", 315360000}, {"100:00:00", 360000},
+      {"90s", 90},
+      {"15m", 900},
+      {"2h", 7200},
+      {"1d", 86400},
+      {"1h30m", 5400},
+      {"1d2h3m4s", 93784},
+      {"10", 600},
+      {"10:30", 630},
+      {"01:02:03", 3723},
+      {"2-12", 216000},
+      {"2-12:30", 217800},
+      {"2-12:30:15", 217815},
+      {" 5m ", 300},
+      {"3650d", 315360000},
+      {"100:00:00", 360000},
+      {"2hours", 7200},
+      {"1week", 604800},
+      {"1h30min", 5400},
+      {"1day12hours", 129600},
   };
   for (const auto& [text, expected] : cases) EXPECT_EQ(parse_duration(text), seconds(expected)) << text;
 }
 
 TEST(Duration, RefusesWhatIsNone) {
-  for (const char* text : {"", " ", "m", "1x", "1m1h", "1m1m", "-5m", "1.5h", "1:60", "1:2:3:4", "1-", "-",
-                           "1h30", "999999999999m", "1 h", "5 m 3 s", "now", "1e3s"}) {
+  for (const char* text :
+       {"",        " ",       "m",   "1x",   "1m1h", "1m1m",    "-5m",     "1.5h", "1:60",
+        "1:2:3:4", "1-",      "-",   "1h30", "1hs",  "2hourss", "1h1hour", "s",    "999999999999m",
+        "1 h",     "5 m 3 s", "now", "1e3s"}) {
     EXPECT_THAT(error_of([&] { parse_duration(text); }), HasSubstr("is no duration")) << text;
   }
   for (const char* text : {"0", "0s", "0:00", "0d", "3651d", "999999999m"}) {
@@ -75,11 +92,21 @@ TEST(Time, ReadsNowClockAndCalendar) {
   ASSERT_EQ(format_time(now), "2026-11-23T15:34:04");
   EXPECT_EQ(parse_time("now", now), now);
   EXPECT_EQ(parse_time("now+2h", now), now + seconds(7200));
+  EXPECT_EQ(parse_time("now + 2hours", now), now + seconds(7200));
   EXPECT_EQ(format_time(parse_time("18:00", now)), "2026-11-23T18:00:00");
   EXPECT_EQ(format_time(parse_time("15:00", now)), "2026-11-24T15:00:00");
   EXPECT_EQ(format_time(parse_time("15:34:04", now)), "2026-11-23T15:34:04");
   EXPECT_EQ(format_time(parse_time("2027-07-01T06:30", now)), "2027-07-01T06:30:00");
   EXPECT_EQ(format_time(parse_time("2028-02-29T00:00:59", now)), "2028-02-29T00:00:59");
+}
+
+TEST(Time, ReadsTheZoneOfAnIsoTime) {
+  const Zone zone(kBerlin);
+  const sys_seconds now(seconds(1795444444));
+  EXPECT_EQ(parse_time("2026-11-23T14:34:04Z", now), now);
+  EXPECT_EQ(parse_time("2026-11-23T15:34:04+01:00", now), now);
+  EXPECT_EQ(parse_time("2026-11-23 09:04:04-0530", now), now);
+  EXPECT_EQ(parse_time("2027-03-28T02:30Z", now), parse_time("2027-03-28T04:30", now));
 }
 
 TEST(Time, ReadsDaysByTheirNames) {
@@ -97,9 +124,28 @@ TEST(Time, ReadsDaysByTheirNames) {
 TEST(Time, RefusesWhatTheCalendarOrTheClockChangeDoesNotKnow) {
   const Zone zone(kBerlin);
   const sys_seconds now(seconds(1795444444));
-  for (const char* text : {"", "2026-02-29T00:00", "2026-13-01T00:00", "2026-11-31T10:00", "24:00", "12:60",
-                           "noon", "now+", "now+0", "now-1h", "friday 25:00", "fritag", "tomorrow+1h",
-                           "2026-11-23T", "26-11-23T10:00", "2027-03-28T02:30", "1:2:3:4"}) {
+  for (const char* text : {"",
+                           "2026-02-29T00:00",
+                           "2026-13-01T00:00",
+                           "2026-11-31T10:00",
+                           "24:00",
+                           "12:60",
+                           "noon",
+                           "now+",
+                           "now+0",
+                           "now-1h",
+                           "friday 25:00",
+                           "fritag",
+                           "tomorrow+1h",
+                           "2026-11-23T",
+                           "2026-11-23TZ",
+                           "2026-11-23T10:00+1",
+                           "2026-11-23T10:00+15:00",
+                           "2026-02-30T10:00Z",
+                           "now2h",
+                           "26-11-23T10:00",
+                           "2027-03-28T02:30",
+                           "1:2:3:4"}) {
     EXPECT_NE(error_of([&] { parse_time(text, now); }), "no error") << text;
   }
 }

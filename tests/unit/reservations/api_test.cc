@@ -219,6 +219,10 @@ TEST_F(ApiTest, CapacityShowsLossesFromTheSparesFirst) {
   EXPECT_EQ(capacity_text(plan), "4+0 (1 lost)");
   plan["segments"][0]["lost"] = {"a", "b"};
   EXPECT_EQ(capacity_text(plan), "3+0 (2 lost)");
+  plan["segments"].push_back({{"nodes", {"a", "b", "c"}}, {"lost", nlohmann::json::array()}});
+  plan["segment"] = 1;  // the first one is over, and the plan was shrunk since
+  plan["nodes"] = 3;
+  EXPECT_EQ(capacity_text(plan), "3+0");
 }
 
 }  // namespace

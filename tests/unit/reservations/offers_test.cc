@@ -109,6 +109,7 @@ TEST(Offers, SplitsAreOfferedWhereTheyEndEarlier) {
   EXPECT_EQ(best.finish(), kNow + hours{22});
   EXPECT_EQ(best.price.amount(), "128.00");
   EXPECT_EQ(best.why, "ends first, 2 segments");
+  EXPECT_EQ(find_offers(busy, flat, wanted).offers[1].why, "the first in one piece");
 }
 
 TEST(Offers, TooManyNodesAreSaidToBeTooMany) {
@@ -117,7 +118,7 @@ TEST(Offers, TooManyNodesAreSaidToBeTooMany) {
   const auto answer = find_offers(planner(), flat, wanted);
   EXPECT_THAT(answer.offers, IsEmpty());
   EXPECT_EQ(answer.reason, "9 nodes (8 and 1 spares) are wanted, 8 nodes qualify");
-  EXPECT_EQ(answer.remedy, "take fewer nodes");
+  EXPECT_THAT(answer.remedy, HasSubstr("8 nodes are free for the whole time from "));
 }
 
 TEST(Offers, ATimeThatIsTooLongNamesTheNearestThings) {
@@ -146,6 +147,9 @@ TEST(Offers, ADeadlineBeforeTheEndIsNamed) {
   auto wanted = query(1, 3);
   wanted.before = kNow + hours{2};
   EXPECT_THAT(find_offers(planner(), flat, wanted).reason, HasSubstr("do not fit between"));
+  EXPECT_THAT(find_offers(planner(), flat, wanted).remedy, HasSubstr("; give a later --before"));
+  wanted.latest = wanted.before;
+  EXPECT_THAT(find_offers(planner(), flat, wanted).remedy, HasSubstr("take less time"));
   wanted.before = kNow - hours{2};
   EXPECT_THAT(find_offers(planner(), flat, wanted).reason, HasSubstr("do not fit between"));
 }

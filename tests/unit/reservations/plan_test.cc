@@ -103,6 +103,16 @@ TEST(PlanRequest, EveryWrongFieldIsNamed) {
   EXPECT_THAT(error_of(nlohmann::json::array()), HasSubstr("must be a JSON object"));
 }
 
+TEST(Plan, JsonNamesTheSegmentThatCountsNow) {
+  Plan plan = plan_from_to(100, 200, Phase::kBooked);
+  plan.segments.push_back(plan.segments.front());
+  plan.segments.back().start = at(300);
+  plan.segments.back().end = at(400);
+  for (const auto& [now, k] :
+       {std::pair(50, 0), std::pair(150, 0), std::pair(200, 1), std::pair(350, 1), std::pair(400, 1)})
+    EXPECT_EQ(to_json(plan, at(now), {})["segment"], k) << now;
+}
+
 TEST(Plan, JsonShowsOnlyItsOwnLostNodes) {
   Plan plan = plan_from_to(100, 200, Phase::kBooked);
   plan.nodes = 2;
