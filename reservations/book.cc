@@ -130,7 +130,7 @@ Plan Book::create(const PlanRequest& request, std::uint32_t uid) {
     plan_by_offer(plan, request.offer, uid);
   }
   plan.priced_gpus = plan.kind.gpus;
-  plan.kind.gpus = capacity_.fewest_gpus(plan.segments.front().nodes);
+  plan.kind.gpus = capacity_.node_class(plan.kind).gpus;
   plan.needs_approval = gate_.needs_approval(plan.nodes + plan.spares, plan.price.cents, uid);
   charge(plan, request, uid);
   if (request.quote) return plan;

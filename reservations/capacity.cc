@@ -2,9 +2,11 @@
 #include "reservations/capacity.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
+#include <tuple>
 
 namespace stint::reservations {
 namespace {
@@ -24,6 +26,10 @@ bool qualifies(const ClusterNode& node, const NodeKind& kind) {
                      [&](const std::string& feature) { return contains(node.features, feature); });
 }
 
+bool plainer(const ClusterNode& a, const ClusterNode& b) {
+  return std::tuple(a.gpus, a.features.size()) < std::tuple(b.gpus, b.features.size());
+}
+
 }  // namespace
 
 Capacity::Capacity(Cluster& cluster, const Ledger& ledger, Now now)
@@ -35,7 +41,9 @@ Planner Capacity::planner(const NodeKind& kind) const {
   for (auto& place : cluster_.topology().places) switches[place.node] = std::move(place.switches);
   std::vector<PlannerNode> nodes;
   std::vector<std::string> unusable;
-  for (const auto& node : cluster_.nodes()) {
+  auto all = cluster_.nodes();
+  std::stable_sort(all.begin(), all.end(), plainer);
+  for (const auto& node : all) {
     if (!qualifies(node, kind)) continue;
     nodes.push_back({node.name, switches[node.name]});
     if (!node.sound()) unusable.push_back(node.name);  // maintenance ends with its reservation
@@ -56,15 +64,6 @@ Planner Capacity::planner(const NodeKind& kind) const {
   return planner;
 }
 
-int Capacity::fewest_gpus(const std::vector<std::string>& nodes) const {
-  const std::set<std::string> wanted(nodes.begin(), nodes.end());
-  std::optional<int> fewest;
-  for (const auto& node : cluster_.nodes()) {
-    if (wanted.contains(node.name)) fewest = std::min(fewest.value_or(node.gpus), node.gpus);
-  }
-  return fewest.value_or(0);
-}
-
 NodeClass Capacity::node_class(const NodeKind& kind) const {
   NodeClass common{kind.partition, kind.features, kind.gpus};
   bool first = true;
@@ -82,12 +81,12 @@ NodeClass Capacity::node_class(const NodeKind& kind) const {
   return common;
 }
 
-int Capacity::most_gpus(const NodeKind& kind) const {
-  int most = 0;
+std::vector<int> Capacity::gpu_counts(const NodeKind& kind) const {
+  std::set<int, std::greater<>> counts;
   for (const auto& node : cluster_.nodes()) {
-    if (qualifies(node, kind)) most = std::max(most, node.gpus);
+    if (node.gpus > 0 && qualifies(node, kind)) counts.insert(node.gpus);
   }
-  return most;
+  return {counts.begin(), counts.end()};
 }
 
 std::size_t Capacity::waiting_jobs(const std::string& partition) const {

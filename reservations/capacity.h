@@ -22,14 +22,13 @@ class Capacity {
   Capacity(Cluster& cluster, const Ledger& ledger, Now now);
 
   // Taken are: nodes by their own state, reservations of anybody, live plans (their reservation may still be
-  // on its way), and running jobs until their time limit. Throws ClusterError.
+  // on its way), and running jobs until their time limit. Of nodes that are as near, the plainest come first:
+  // GPUs and features are for those who ask for them. Throws ClusterError.
   Planner planner(const NodeKind& kind) const;
-  // Of the node among these that has the fewest; 0 where none of them is known.
-  int fewest_gpus(const std::vector<std::string>& nodes) const;
   // What all nodes of this kind have in common, by which they are priced.
   NodeClass node_class(const NodeKind& kind) const;
-  // Of one node of this kind; 0 without any.
-  int most_gpus(const NodeKind& kind) const;
+  // How many a node of this kind may have, the most first; those without are not among them.
+  std::vector<int> gpu_counts(const NodeKind& kind) const;
   // Jobs that wait for nodes of the partition outside any reservation: they may start before a plan is
   // booked.
   std::size_t waiting_jobs(const std::string& partition) const;

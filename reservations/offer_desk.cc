@@ -111,19 +111,13 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   gate_.check_booker("search", uid);
   const auto account = accounts_.choose("search", request.account, uid, uid);
   request.kind.partition = gate_.partition("search", request.kind.partition);
-  if (request.gpus > 0) count_nodes(request);
-  gate_.check_size("search", static_cast<int>(query.nodes + query.spares), query.duration);
   query.after = std::max(query.after, now());
   gate_.check_start("search", query.after, now());
   if (query.before == sys_seconds{}) query.before = query.after + query.duration + kHorizon;
   query.latest = now() + settings_.policy.max_lead + query.duration;
   query.before = std::min(query.before, query.latest);
 
-  const auto kind = capacity_.node_class(request.kind);
-  const auto tariff = [&](std::size_t nodes, const std::vector<Window>& windows) {
-    return settings_.money.prices.price({kind, nodes, windows, now()});
-  };
-  auto found = find_offers(capacity_.planner(request.kind), tariff, query);
+  auto found = find_best(request);
   SearchAnswer answer;
   answer.reason = std::move(found.reason);
   answer.remedy = std::move(found.remedy);
@@ -159,13 +153,51 @@ std::string OfferDesk::budget_warning(const SearchAnswer& answer, const std::str
   return fmt::format("{}; it cannot book {}", left, fmt::join(ids, ", "));
 }
 
-// As many of the largest nodes as hold the GPUs.
-void OfferDesk::count_nodes(OfferRequest& request) const {
-  const int each = capacity_.most_gpus(request.kind);
-  if (each == 0)
+OfferAnswer OfferDesk::find(const OfferRequest& request) const {
+  const auto kind = capacity_.node_class(request.kind);
+  const auto tariff = [&](std::size_t nodes, const std::vector<Window>& windows) {
+    return settings_.money.prices.price({kind, nodes, windows, now()});
+  };
+  return find_offers(capacity_.planner(request.kind), tariff, request.query);
+}
+
+// A few large nodes hold the GPUs, or more small ones: the largest first.
+std::vector<OfferRequest> OfferDesk::ways_to_hold_gpus(const OfferRequest& request) const {
+  if (request.gpus == 0) return {request};
+  std::vector<OfferRequest> ways;
+  for (const int each : capacity_.gpu_counts(request.kind)) {
+    ways.push_back(request);
+    ways.back().kind.gpus = each;
+    ways.back().query.nodes = static_cast<std::size_t>((request.gpus + each - 1) / each);
+  }
+  if (ways.empty())
     refuse(409, "search: no node of partition {} has GPUs; ask for --nodes", request.kind.partition);
-  request.kind.gpus = each;
-  request.query.nodes = static_cast<std::size_t>((request.gpus + each - 1) / each);
+  return ways;
+}
+
+// Whose first offer is the better one in the order asked for; `request` becomes the one that it answers.
+OfferAnswer OfferDesk::find_best(OfferRequest& request) const {
+  const auto better = [&](const Offer& a, const Offer& b) {
+    if (request.query.order == OfferOrder::kPrice) return a.price.cents < b.price.cents;
+    if (request.query.order == OfferOrder::kSwitches) return a.switches() < b.switches();
+    return a.finish() < b.finish();
+  };
+  std::optional<OfferAnswer> best;
+  for (const auto& way : ways_to_hold_gpus(request)) {
+    try {
+      gate_.check_size("search", static_cast<int>(way.query.nodes + way.query.spares), way.query.duration);
+    } catch (const Refusal&) {
+      if (!best) throw;
+      break;  // smaller nodes are more nodes
+    }
+    auto found = find(way);
+    const bool wins = !found.offers.empty() &&
+                      (!best || best->offers.empty() || better(found.offers.front(), best->offers.front()));
+    if (best && !wins) continue;
+    best = std::move(found);
+    request = way;
+  }
+  return std::move(*best);
 }
 
 Availability OfferDesk::availability(NodeKind kind, seconds span) const {

@@ -71,7 +71,9 @@ class OfferDesk {
 
  private:
   std::chrono::sys_seconds now() const;
-  void count_nodes(OfferRequest& request) const;
+  std::vector<OfferRequest> ways_to_hold_gpus(const OfferRequest& request) const;
+  OfferAnswer find(const OfferRequest& request) const;
+  OfferAnswer find_best(OfferRequest& request) const;
   std::string budget_warning(const SearchAnswer& answer, const std::string& account) const;
 
   const Capacity& capacity_;

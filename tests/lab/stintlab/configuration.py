@@ -41,11 +41,25 @@ def topology_conf(lab: Lab) -> str:
     return "\n".join(lines) + "\n"
 
 
+def gres_conf(lab: Lab) -> str:
+    """A GPU wants a device: an empty file, of which all nodes may have the same."""
+    for k in range(max(lab.gpus)):
+        lab.path("gpu", f"nvidia{k}").touch()
+    return "".join(f"NodeName={node} Name=gpu File={lab.path('gpu')}/nvidia[0-{count - 1}]\n"
+                   for node, count in _gpus(lab).items() if count)
+
+
+def _gpus(lab: Lab) -> dict[str, int]:
+    return {node: lab.gpus[min(k, len(lab.gpus) - 1)] if lab.gpus else 0 for k, node in enumerate(lab.nodes)}
+
+
 def slurm_conf(lab: Lab) -> str:
     host = socket.gethostname().split(".")[0]
     plugins = [plugin_directory()] + ([] if lab.plain else [Path(lab.build, "lib")])
+    gpus = _gpus(lab)
     nodes = "\n".join(f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={lab.ports[node]} "
-                      "CPUs=2 RealMemory=4096 State=UNKNOWN" for node in lab.nodes)
+                      f"CPUs=2 RealMemory=4096 {f'Gres=gpu:{gpus[node]} ' if gpus[node] else ''}State=UNKNOWN"
+                      for node in lab.nodes)
     return f"""\
 ClusterName={lab.cluster}
 {_controller_lines(lab, host)}
@@ -74,6 +88,7 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 TopologyPlugin=topology/tree
+{"GresTypes=gpu" if any(gpus.values()) else ""}
 {_accounting_lines(lab)}
 JobCompType=jobcomp/none
 ReturnToService=2
@@ -146,6 +161,9 @@ def write_all(lab: Lab) -> None:
     _write_munge_key(lab.path("munge", "key"))
     write_atomically(lab.slurm_conf, slurm_conf(lab))
     write_atomically(lab.path("topology.conf"), topology_conf(lab))
+    if any(lab.gpus):
+        lab.path("gpu").mkdir(exist_ok=True)
+        write_atomically(lab.path("gres.conf"), gres_conf(lab))
     if lab.accounting:
         write_atomically(lab.path("slurmdbd.conf"), slurmdbd_conf(lab), mode=0o600)
     if lab.backup:

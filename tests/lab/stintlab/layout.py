@@ -33,6 +33,7 @@ class Lab:
     stock: bool = False          # Slurm's own time-outs
     accounting: bool = False     # with a slurmdbd and its MariaDB
     backup: bool = False         # with a second controller
+    gpus: list[int] = field(default_factory=list)          # of each node; Slurm counts them, nothing uses them
     slurm_lines: list[str] = field(default_factory=list)   # more lines for slurm.conf
     stint_keys: list[str] = field(default_factory=list)    # section.key=value for stint.conf
     database_password: str = field(default_factory=lambda: secrets.token_hex(16))

@@ -120,6 +120,27 @@ TEST_F(BookMoneyTest, NodesArePricedByWhatAllOfThemHave) {
   EXPECT_EQ(book_->create(request("demo", 1, hours{6}, hours{1}), kRoot).price.amount(), "21.00");
 }
 
+// Else the GPUs of a partition of mixed nodes would be had for the price of its plainest node.
+TEST_F(BookMoneyTest, AJobMayUseAsManyGpusAsWerePriced) {
+  settings_.money.prices.gpu_hour = Rate::parse("10");
+  for (std::size_t i = 0; i < 4; ++i) cluster_.nodes_[i].gpus = 8;
+  cluster_.nodes_[4].gpus = 4;
+  restart_stintd();
+  auto wanted = request("some", 5, hours{6}, hours{1});
+  wanted.gpus_per_node = 4;
+  EXPECT_EQ(book_->create(wanted, kRoot).price.amount(), "205.00");
+  EXPECT_EQ(book_->show("some").kind.gpus, 4);
+  EXPECT_EQ(book_->create(request("none-asked", 3, hours{6}, hours{1}), kRoot).price.amount(), "3.00");
+  EXPECT_EQ(book_->show("none-asked").kind.gpus, 0);
+}
+
+TEST_F(BookMoneyTest, ThePlainestNodesAreTakenWhereNobodyAsksForMore) {
+  cluster_.nodes_[0].gpus = 4;
+  cluster_.nodes_[1].features = {"fast"};
+  EXPECT_THAT(book_->create(request("plain", 2, hours{6}, hours{1}), kRoot).segments[0].nodes,
+              testing::UnorderedElementsAre("node3", "node4"));
+}
+
 TEST_F(BookMoneyTest, ABudgetIsHeldToTheCentAndSaysByHowMuch) {
   set_budget(1'000);
   EXPECT_EQ(refused(request("a", 4, hours{6}, hours{2})).first, 200);  // 8.00

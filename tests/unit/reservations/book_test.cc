@@ -17,6 +17,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Pair;
+using testing::SizeIs;
 
 TEST_F(BookTest, APlanIsOneReservationAndOneRowOfTheTable) {
   const auto plan = book_->create(request(), kRoot);
@@ -507,9 +508,20 @@ TEST_F(OfferedBookTest, GpusAreCountedInNodes) {
   wanted_.gpus = 20;
   const auto answer = book_->offers().search(wanted_, kRoot);
   EXPECT_THAT(answer.offers.at(0).second.segments[0].nodes, ElementsAre("node1", "node2", "node3"));
+  for (std::size_t i = 0; i < 4; ++i) cluster_.nodes_[i].gpus = 4;
+  for (std::size_t i = 4; i < 6; ++i) cluster_.nodes_[i].gpus = 8;
+  wanted_.gpus = 20;
+  const auto mixed = book_->offers().search(wanted_, kRoot);
+  EXPECT_THAT(mixed.offers.at(0).second.segments[0].nodes, SizeIs(5));
+  PlanRequest taken;
+  taken.name = "mixed";
+  taken.offer = mixed.offers[0].first;
+  const auto plan = book_->create(taken, kRoot);
+  EXPECT_EQ(plan.nodes, 5);
+  EXPECT_EQ(plan.kind.gpus, 4);
   wanted_.gpus = 40;
   EXPECT_THAT(book_->offers().search(wanted_, kRoot).reason,
-              HasSubstr("5 nodes are wanted, 4 nodes qualify"));
+              HasSubstr("5 nodes are wanted, 2 nodes qualify"));
 }
 
 TEST_F(OfferedBookTest, FeaturesAndWaitingJobsCount) {
