@@ -26,8 +26,8 @@ bool qualifies(const ClusterNode& node, const NodeKind& kind) {
                      [&](const std::string& feature) { return contains(node.features, feature); });
 }
 
-bool plainer(const ClusterNode& a, const ClusterNode& b) {
-  return std::tuple(a.gpus, a.features.size()) < std::tuple(b.gpus, b.features.size());
+bool plainer(const ClusterNode* a, const ClusterNode* b) {
+  return std::tuple(a->gpus, a->features.size()) < std::tuple(b->gpus, b->features.size());
 }
 
 }  // namespace
@@ -35,39 +35,45 @@ bool plainer(const ClusterNode& a, const ClusterNode& b) {
 Capacity::Capacity(Cluster& cluster, const Ledger& ledger, Now now)
     : cluster_(cluster), ledger_(ledger), now_(std::move(now)) {}
 
-Planner Capacity::planner(const NodeKind& kind) const {
+Scene Capacity::look() const {
+  return {cluster_.nodes(), cluster_.topology(), cluster_.reservations(), cluster_.jobs()};
+}
+
+Planner Capacity::planner(const NodeKind& kind, const Scene& scene) const {
   const sys_seconds now{seconds{static_cast<std::int64_t>(now_())}};
   std::map<std::string, std::vector<std::string>> switches;
-  for (auto& place : cluster_.topology().places) switches[place.node] = std::move(place.switches);
+  for (const auto& place : scene.topology.places) switches[place.node] = place.switches;
   std::vector<PlannerNode> nodes;
   std::vector<std::string> unusable;
-  auto all = cluster_.nodes();
-  std::stable_sort(all.begin(), all.end(), plainer);
-  for (const auto& node : all) {
-    if (!qualifies(node, kind)) continue;
-    nodes.push_back({node.name, switches[node.name]});
-    if (!node.sound()) unusable.push_back(node.name);  // maintenance ends with its reservation
+  std::vector<const ClusterNode*> suitable;
+  for (const auto& node : scene.nodes) {
+    if (qualifies(node, kind)) suitable.push_back(&node);
+  }
+  std::stable_sort(suitable.begin(), suitable.end(), plainer);
+  for (const auto* node : suitable) {
+    nodes.push_back({node->name, switches[node->name]});
+    if (!node->sound()) unusable.push_back(node->name);  // maintenance ends with its reservation
   }
   Planner planner(nodes);
   planner.add_span(unusable, {sys_seconds{}, kForEver});
-  for (const auto& reservation : cluster_.reservations()) {
+  for (const auto& reservation : scene.reservations) {
     planner.add_span(reservation.nodes, {reservation.start, reservation.end});
   }
   for (const auto& plan : ledger_.plans_since(now)) {
     if (!plan.live_at(now)) continue;
     for (const auto& segment : plan.segments) planner.add_span(segment.nodes, {segment.start, segment.end});
   }
-  for (const auto& job : cluster_.jobs()) {
+  for (const auto& job : scene.jobs) {
     if (job.state == JobState::kRunning)
       planner.add_span(job.nodes, {sys_seconds{}, job.end.value_or(kForEver)});
   }
   return planner;
 }
 
-NodeClass Capacity::node_class(const NodeKind& kind) const {
+NodeClass Capacity::node_class(const NodeKind& kind, const std::vector<ClusterNode>& nodes) {
   NodeClass common{kind.partition, kind.features, kind.gpus};
   bool first = true;
-  for (const auto& node : cluster_.nodes()) {
+  for (const auto& node : nodes) {
     if (!qualifies(node, kind)) continue;
     if (first) {
       common.features = node.features;
@@ -81,16 +87,16 @@ NodeClass Capacity::node_class(const NodeKind& kind) const {
   return common;
 }
 
-std::vector<int> Capacity::gpu_counts(const NodeKind& kind) const {
+std::vector<int> Capacity::gpu_counts(const NodeKind& kind, const Scene& scene) {
   std::set<int, std::greater<>> counts;
-  for (const auto& node : cluster_.nodes()) {
+  for (const auto& node : scene.nodes) {
     if (node.gpus > 0 && qualifies(node, kind)) counts.insert(node.gpus);
   }
   return {counts.begin(), counts.end()};
 }
 
-std::size_t Capacity::waiting_jobs(const std::string& partition) const {
-  const auto jobs = cluster_.jobs();
+std::size_t Capacity::waiting_jobs(const std::string& partition, const Scene& scene) {
+  const auto& jobs = scene.jobs;
   return static_cast<std::size_t>(std::count_if(jobs.begin(), jobs.end(), [&](const ClusterJob& job) {
     return job.state == JobState::kPending && job.partition == partition && job.reservation.empty();
   }));

@@ -15,6 +15,14 @@
 
 namespace stint::reservations {
 
+// What Slurm has at one time: for several questions about the same.
+struct Scene {
+  std::vector<ClusterNode> nodes;
+  ClusterTopology topology;
+  std::vector<ClusterReservation> reservations;
+  std::vector<ClusterJob> jobs;
+};
+
 class Capacity {
  public:
   using Now = std::function<double()>;  // seconds since the epoch
@@ -24,14 +32,17 @@ class Capacity {
   // Taken are: nodes by their own state, reservations of anybody, live plans (their reservation may still be
   // on its way), and running jobs until their time limit. Of nodes that are as near, the plainest come first:
   // GPUs and features are for those who ask for them. Throws ClusterError.
-  Planner planner(const NodeKind& kind) const;
+  Planner planner(const NodeKind& kind) const { return planner(kind, look()); }
+  Planner planner(const NodeKind& kind, const Scene& scene) const;
+  Scene look() const;
   // What all nodes of this kind have in common, by which they are priced.
-  NodeClass node_class(const NodeKind& kind) const;
+  NodeClass node_class(const NodeKind& kind) const { return node_class(kind, cluster_.nodes()); }
+  static NodeClass node_class(const NodeKind& kind, const std::vector<ClusterNode>& nodes);
   // How many a node of this kind may have, the most first; those without are not among them.
-  std::vector<int> gpu_counts(const NodeKind& kind) const;
+  static std::vector<int> gpu_counts(const NodeKind& kind, const Scene& scene);
   // Jobs that wait for nodes of the partition outside any reservation: they may start before a plan is
   // booked.
-  std::size_t waiting_jobs(const std::string& partition) const;
+  static std::size_t waiting_jobs(const std::string& partition, const Scene& scene);
 
  private:
   Cluster& cluster_;

@@ -31,6 +31,20 @@ OfferOrder order_of(const std::string& text) {
   fail("search: sort must be finish, price or switches, not '{}'", text.substr(0, 40));
 }
 
+// A few large nodes hold the GPUs, or more small ones: the largest first.
+std::vector<OfferRequest> ways_to_hold_gpus(const OfferRequest& request, const Scene& scene) {
+  if (request.gpus == 0) return {request};
+  std::vector<OfferRequest> ways;
+  for (const int each : Capacity::gpu_counts(request.kind, scene)) {
+    ways.push_back(request);
+    ways.back().kind.gpus = each;
+    ways.back().query.nodes = static_cast<std::size_t>((request.gpus + each - 1) / each);
+  }
+  if (ways.empty())
+    refuse(409, "search: no node of partition {} has GPUs; ask for --nodes", request.kind.partition);
+  return ways;
+}
+
 }  // namespace
 
 OfferRequest OfferRequest::parse(const nlohmann::json& body) {
@@ -117,13 +131,14 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   query.latest = now() + settings_.policy.max_lead + query.duration;
   query.before = std::min(query.before, query.latest);
 
-  auto found = find_best(request);
+  const Scene scene = capacity_.look();
+  auto found = find_best(request, scene);
   SearchAnswer answer;
   answer.reason = std::move(found.reason);
   answer.remedy = std::move(found.remedy);
   answer.valid_until = now() + Shelf<ShelvedOffer>::kValid;
   auto warnings = gate_.partition_warnings(request.kind.partition, static_cast<int>(query.nodes), uid);
-  if (const auto waiting = capacity_.waiting_jobs(request.kind.partition);
+  if (const auto waiting = Capacity::waiting_jobs(request.kind.partition, scene);
       waiting > 0 && !found.offers.empty()) {
     warnings.push_back(fmt::format("{} job{} in partition {}; {} may take nodes before these are booked",
                                    waiting, waiting == 1 ? " waits" : "s wait", request.kind.partition,
@@ -153,44 +168,30 @@ std::string OfferDesk::budget_warning(const SearchAnswer& answer, const std::str
   return fmt::format("{}; it cannot book {}", left, fmt::join(ids, ", "));
 }
 
-OfferAnswer OfferDesk::find(const OfferRequest& request) const {
-  const auto kind = capacity_.node_class(request.kind);
+OfferAnswer OfferDesk::find(const OfferRequest& request, const Scene& scene) const {
+  const auto kind = Capacity::node_class(request.kind, scene.nodes);
   const auto tariff = [&](std::size_t nodes, const std::vector<Window>& windows) {
     return settings_.money.prices.price({kind, nodes, windows, now()});
   };
-  return find_offers(capacity_.planner(request.kind), tariff, request.query);
-}
-
-// A few large nodes hold the GPUs, or more small ones: the largest first.
-std::vector<OfferRequest> OfferDesk::ways_to_hold_gpus(const OfferRequest& request) const {
-  if (request.gpus == 0) return {request};
-  std::vector<OfferRequest> ways;
-  for (const int each : capacity_.gpu_counts(request.kind)) {
-    ways.push_back(request);
-    ways.back().kind.gpus = each;
-    ways.back().query.nodes = static_cast<std::size_t>((request.gpus + each - 1) / each);
-  }
-  if (ways.empty())
-    refuse(409, "search: no node of partition {} has GPUs; ask for --nodes", request.kind.partition);
-  return ways;
+  return find_offers(capacity_.planner(request.kind, scene), tariff, request.query);
 }
 
 // Whose first offer is the better one in the order asked for; `request` becomes the one that it answers.
-OfferAnswer OfferDesk::find_best(OfferRequest& request) const {
+OfferAnswer OfferDesk::find_best(OfferRequest& request, const Scene& scene) const {
   const auto better = [&](const Offer& a, const Offer& b) {
     if (request.query.order == OfferOrder::kPrice) return a.price.cents < b.price.cents;
     if (request.query.order == OfferOrder::kSwitches) return a.switches() < b.switches();
     return a.finish() < b.finish();
   };
   std::optional<OfferAnswer> best;
-  for (const auto& way : ways_to_hold_gpus(request)) {
+  for (const auto& way : ways_to_hold_gpus(request, scene)) {
     try {
       gate_.check_size("search", static_cast<int>(way.query.nodes + way.query.spares), way.query.duration);
     } catch (const Refusal&) {
       if (!best) throw;
       break;  // smaller nodes are more nodes
     }
-    auto found = find(way);
+    auto found = find(way, scene);
     const bool wins = !found.offers.empty() &&
                       (!best || best->offers.empty() || better(found.offers.front(), best->offers.front()));
     if (best && !wins) continue;

@@ -71,9 +71,8 @@ class OfferDesk {
 
  private:
   std::chrono::sys_seconds now() const;
-  std::vector<OfferRequest> ways_to_hold_gpus(const OfferRequest& request) const;
-  OfferAnswer find(const OfferRequest& request) const;
-  OfferAnswer find_best(OfferRequest& request) const;
+  OfferAnswer find(const OfferRequest& request, const Scene& scene) const;
+  OfferAnswer find_best(OfferRequest& request, const Scene& scene) const;
   std::string budget_warning(const SearchAnswer& answer, const std::string& account) const;
 
   const Capacity& capacity_;
