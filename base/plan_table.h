@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The plan table: what slurmctld's job_submit plugin knows of plans. stintd writes it as one INI file beside
 // Slurm's state (atomic rename, 0644); the plugin reads it when its mtime changes. No RPC, no Slurm types.
-// Every key but gpus and max_time is needed; what stands behind <- is explanation, not part of the file.
+// Every key but gpus, max_time and partition_qos is needed; what stands behind <- is explanation, not part of
+// the file. Sections of QOS and associations are there only where Slurm enforces limits, and for those which
+// matter.
 //
 //   [table]
 //   written = 1795444444        <- seconds since the epoch
@@ -14,10 +16,23 @@
 //   spares = 1
 //   gpus = 8                    <- fewest of any of its nodes; may be missing: not known
 //   max_time = 1440             <- MaxTime of the partition in minutes; missing: no limit
+//   partition_qos = big         <- the partition's own QOS; missing: none
 //   [segment demo.0]            <- reservation name; stands after its plan
 //   start = 1795444444
 //   end = 1795448044
 //   nodes = node[1-5]
+//   [qos 0]                     <- numbered; one that bounds the time of jobs, or lifts a bound
+//   name = short
+//   max_wall = 60               <- minutes; may be missing
+//   over_partition_qos = yes    <- its flag OverPartQOS; may be missing
+//   over_max_time = yes         <- its flag PartitionTimeLimit; may be missing
+//   [association 0]             <- numbered
+//   uid = 1000
+//   account = physics
+//   partition = main            <- missing: for all
+//   default = yes               <- of jobs that name no account; may be missing
+//   qos = short                 <- of jobs that name none; may be missing
+//   max_wall = 120              <- minutes; may be missing
 #pragma once
 
 #include <chrono>
@@ -26,6 +41,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "base/wall_limits.h"
 
 namespace stint {
 
@@ -47,6 +64,7 @@ struct PlanRow {
   std::vector<SegmentRow> segments;
   std::optional<int> gpus{};  // of that node of the plan which has the fewest; none: not known
   std::optional<std::chrono::minutes> max_time{};  // of a job in the partition; none: no limit
+  std::string partition_qos{};
 
   bool may_submit(std::uint32_t uid) const;
   // The segment that holds `now`, else the next one; nullptr when all are over.
@@ -62,6 +80,7 @@ class PlanTable {
 
   std::chrono::sys_seconds written{};  // zero: format() writes the time of the call
   std::vector<PlanRow> plans;
+  WallLimits limits;
   const PlanRow* find(std::string_view name) const;
 };
 

@@ -28,12 +28,57 @@ std::vector<std::string> Accounts::of(std::uint32_t uid) const {
   return accounts;
 }
 
+std::vector<std::string> Accounts::within_reach(std::uint32_t uid) const {
+  auto accounts = of(uid);
+  for (const auto& account : cluster_.coordinated_by(uid)) {
+    if (!contains(accounts, account)) accounts.push_back(account);
+  }
+  return accounts;
+}
+
+bool Accounts::coordinates(std::uint32_t uid, const std::string& account) const {
+  return contains(cluster_.coordinated_by(uid), account);
+}
+
+Cluster::Members Accounts::members_of(const std::vector<std::string>& accounts) const {
+  if (accounts.empty()) return {};
+  if (auto members = cluster_.members_of(accounts)) return *members;
+  Cluster::Members members;
+  for (const auto& account : accounts) {
+    if (const auto group = users_of_group(account)) members[account] = *group;
+    if (uid_of_user(account)) members[account].push_back(account);
+  }
+  return members;
+}
+
+void Accounts::check_shared(const std::string& subject, const std::vector<std::string>& accounts,
+                            std::uint32_t caller) const {
+  for (const auto& account : accounts) {
+    if (!valid_account(account)) refuse(400, "{}: '{}' is no account's name", subject, account.substr(0, 80));
+  }
+  const auto known = members_of(accounts);
+  for (const auto& account : accounts) {
+    if (!known.contains(account))
+      refuse(400, "{}: there is no account '{}' on this cluster", subject, account);
+  }
+  if (accounts.empty() || cluster_.is_operator(caller)) return;
+  const auto mine = within_reach(caller);
+  for (const auto& account : accounts) {
+    if (!contains(mine, account)) {
+      refuse(403,
+             "{}: account {} is not yours; its members may be let in by one of them or an operator; yours "
+             "are {}",
+             subject, account, fmt::join(mine, ", "));
+    }
+  }
+}
+
 std::string Accounts::choose(const std::string& subject, const std::string& asked, std::uint32_t owner,
                              std::uint32_t caller) const {
   if (asked.empty()) return of(owner).front();
   if (!valid_account(asked)) refuse(400, "{}: '{}' is no account's name", subject, asked.substr(0, 80));
   if (cluster_.is_operator(caller)) return asked;
-  const auto accounts = of(caller);
+  const auto accounts = within_reach(caller);
   if (!contains(accounts, asked)) {
     refuse(403, "{}: account {} is not yours; you may charge {}", subject, asked, fmt::join(accounts, ", "));
   }

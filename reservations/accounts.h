@@ -24,6 +24,17 @@ class Accounts {
   // the user's own name and of each of the user's Unix groups.
   std::vector<std::string> of(std::uint32_t uid) const;
 
+  // Those too that the user coordinates, by slurmdbd.
+  std::vector<std::string> within_reach(std::uint32_t uid) const;
+  bool coordinates(std::uint32_t uid, const std::string& account) const;
+  // The users of each of these; where there is no slurmdbd, the Unix group of that name, or the user. An
+  // account that does not exist is not in it.
+  Cluster::Members members_of(const std::vector<std::string>& accounts) const;
+  // Whose members may use a plan that the caller makes: only operators name accounts of others. Throws
+  // Refusal (400, 403).
+  void check_shared(const std::string& subject, const std::vector<std::string>& accounts,
+                    std::uint32_t caller) const;
+
   // The one to charge for a plan of `owner` that `caller` books; `asked` may be empty. Only operators charge
   // accounts of others. Throws Refusal (400, 403).
   std::string choose(const std::string& subject, const std::string& asked, std::uint32_t owner,

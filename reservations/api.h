@@ -8,8 +8,8 @@
 //                                account?} -> {offers, …}
 //   POST   /v1/availability      {partition?, features?, gpus_per_node?, weeks?} -> {nodes, steps, …}
 //   POST   /v1/plans             {name, nodes, spares?, start?, duration, partition?, features?,
-//                                gpus_per_node?, users?, account?, quote?}
-//                                or {name, offer, users?, account?, quote?} -> plan
+//                                gpus_per_node?, users?, accounts?, account?, quote?}
+//                                or {name, offer, users?, accounts?, account?, quote?} -> plan
 //   POST   /v1/report            {from?, to?, account?} -> {from, to, lines}
 //   GET    /v1/plans             -> [plan]
 //   GET    /v1/plans/NAME        -> plan with its jobs: [{id, name, user, state, reservation, nodes}]
@@ -18,7 +18,7 @@
 //   …}
 //                                 or {offer} -> plan
 //   POST   /v1/plans/NAME/shrink  {until | nodes?, spares?, quote?} -> plan
-//   POST   /v1/plans/NAME/share   {add?, remove?} -> plan
+//   POST   /v1/plans/NAME/share   {add?, remove?, add_accounts?, remove_accounts?} -> plan
 //   POST   /v1/plans/NAME/transfer {to} -> plan
 //   POST   /v1/plans/NAME/approve {} -> plan
 //   DELETE /v1/plans/NAME        {force?} -> plan

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "reservations/kill_point.h"
+#include "reservations/people.h"
 #include "reservations/refund.h"
 #include "reservations/refusal.h"
 #include "reservations/users.h"
@@ -88,9 +89,9 @@ Book::Book(Cluster& cluster, Ledger& ledger, Metrics& metrics, Settings settings
       metrics_(metrics),
       settings_(std::move(settings)),
       now_(std::move(now)),
-      gate_(cluster_, settings_),
-      capacity_(cluster_, ledger_, now_),
       accounts_(cluster_, ledger_, settings_.money),
+      gate_(cluster_, accounts_, settings_),
+      capacity_(cluster_, ledger_, settings_.policy.allowed_features, now_),
       desk_(capacity_, gate_, accounts_, settings_, now_),
       meter_(ledger_),
       keeper_(cluster_, ledger_, metrics_, capacity_, now_, std::move(wait), [this] { publish(); }) {}
@@ -117,13 +118,14 @@ std::vector<std::string> Book::lost_nodes() const {
 Plan Book::create(const PlanRequest& request, std::uint32_t uid) {
   const std::lock_guard lock(change_);
   const std::string subject = "plan " + request.name;
-  gate_.check_booker(subject, uid);
-  if (request.offer.empty()) gate_.check_size(subject, request.nodes + request.spares, request.duration);
-  check_name_is_free(request.name);
   Plan plan;
   plan.name = request.name;
   plan.created = now();
   set_people(plan, request, uid);
+  plan.account = account_for(plan, request, uid);
+  gate_.check_booker(subject, uid, plan.account);
+  if (request.offer.empty()) gate_.check_size(subject, request.nodes + request.spares, request.duration);
+  check_name_is_free(request.name);
   if (request.offer.empty()) {
     plan_directly(plan, request);
   } else {
@@ -131,8 +133,8 @@ Plan Book::create(const PlanRequest& request, std::uint32_t uid) {
   }
   plan.priced_gpus = plan.kind.gpus;
   plan.kind.gpus = capacity_.node_class(plan.kind).gpus;
-  plan.needs_approval = gate_.needs_approval(plan.nodes + plan.spares, plan.price.cents, uid);
-  charge(plan, request, uid);
+  plan.needs_approval = gate_.needs_approval(plan.nodes + plan.spares, plan.price.cents, uid, plan.account);
+  accounts_.check_budget(subject, plan.account, plan.price.cents, plan.segments.front().start);
   if (request.quote) return plan;
   keeper_.book(plan, user_of_uid(uid));
   publish();
@@ -190,12 +192,11 @@ void Book::check_name_is_free(const std::string& name) const {
 }
 
 void Book::set_people(Plan& plan, const PlanRequest& request, std::uint32_t uid) const {
-  plan.users = request.users.empty() ? std::vector<std::string>{user_of_uid(uid)} : request.users;
-  for (const auto& user : plan.users) {
-    const auto number = uid_of_user(user);
-    if (!number) refuse(400, "plan {}: there is no user '{}'", plan.name, user);
-    plan.uids.push_back(*number);
-  }
+  const auto users = request.users.empty() ? std::vector<std::string>{user_of_uid(uid)} : request.users;
+  for (const auto& user : users) add_user(plan, user);
+  accounts_.check_shared("plan " + plan.name, request.accounts, uid);
+  plan.accounts = request.accounts;
+  set_members(plan, accounts_.members_of(plan.accounts));
   plan.owner = plan.users.front();
   plan.owner_uid = plan.uids.front();
   if (cluster_.is_operator(uid)) return;
@@ -208,13 +209,11 @@ void Book::set_people(Plan& plan, const PlanRequest& request, std::uint32_t uid)
 }
 
 // An offer was searched for an account; another one may be named when it is booked.
-void Book::charge(Plan& plan, const PlanRequest& request, std::uint32_t uid) const {
-  const std::string subject = "plan " + plan.name;
+std::string Book::account_for(const Plan& plan, const PlanRequest& request, std::uint32_t uid) const {
   const bool as_searched = request.account.empty() && !request.offer.empty();
-  plan.account =
-      accounts_.choose(subject, as_searched ? desk_.find(request.offer).request.account : request.account,
-                       plan.owner_uid, uid);
-  accounts_.check_budget(subject, plan.account, plan.price.cents, plan.segments.front().start);
+  return accounts_.choose("plan " + plan.name,
+                          as_searched ? desk_.find(request.offer).request.account : request.account,
+                          plan.owner_uid, uid);
 }
 
 void Book::set_window(Segment& segment, const PlanRequest& request) const {
@@ -252,8 +251,9 @@ void Book::refuse_for_space(const Plan& plan, const Planner& planner) const {
       starts.empty() ? std::string("take fewer nodes or less time")
                      : fmt::format("enough are free from {}",
                                    format_time(origin + std::chrono::minutes{starts.front().begin}));
-  refuse(409, "plan {}: wants {} node{}{}, {} of partition {} are free until {}; {}", plan.name, count,
-         count == 1 ? "" : "s", spares, free, plan.kind.partition, format_time(segment.end), remedy);
+  refuse(409, "plan {}: wants {} node{}{}, {} of partition {} are free until {}{}; {}", plan.name, count,
+         count == 1 ? "" : "s", spares, free, plan.kind.partition, format_time(segment.end),
+         kept_out_text(capacity_.kept_out(plan.kind)), remedy);
 }
 
 // A plan that the caller may change now.
@@ -291,7 +291,7 @@ Plan Book::cancel(const std::string& name, std::uint32_t uid, bool force) {
 Plan Book::approve(const std::string& name, std::uint32_t uid) {
   const std::lock_guard lock(change_);
   Plan plan = show(name);
-  gate_.check_approver("plan " + name, uid);
+  gate_.check_approver("plan " + name, uid, plan.account);
   if (plan.phase != Phase::kPending)
     refuse(409, "plan {}: does not wait for approval, it is {}", name, to_string(plan.state_at(now())));
   keeper_.approve(plan, user_of_uid(uid));
@@ -313,6 +313,7 @@ void Book::reconcile() {
   }
   auto plans = ledger_.plans_since(now() - kRemembered);
   keeper_.reconcile(plans, nodes, facts_->booted);
+  refresh_members(plans);
   meter_.measure(plans, cluster_.jobs(), nodes, now());
   publish();
 }
@@ -321,8 +322,8 @@ void Book::learn_facts() {
   auto facts = cluster_.facts();
   if (facts_ && facts_->private_reservations != facts.private_reservations) published_.clear();
   facts_ = std::move(facts);
-  partition_limits_.clear();
-  for (const auto& partition : cluster_.partitions()) partition_limits_[partition.name] = partition.max_time;
+  partitions_.clear();
+  for (auto& partition : cluster_.partitions()) partitions_[partition.name] = partition;
   table_path_ = facts_->state_save_location + "/" + contract::kPlanTableFile;
 }
 
@@ -334,10 +335,13 @@ void Book::publish() {
     if (plan.phase != Phase::kBooking) newest[plan.name] = std::move(plan);
   }
   if (!facts_) learn_facts();
+  learn_limits(newest);
   for (const auto& [name, plan] : newest) {
     table.plans.push_back(to_table_row(plan, now()));
-    table.plans.back().max_time = partition_limits_[plan.kind.partition];
+    table.plans.back().max_time = partitions_[plan.kind.partition].max_time;
+    table.plans.back().partition_qos = partitions_[plan.kind.partition].qos;
   }
+  table.limits = limits_;
   table.written = kNoStamp;
   const std::string rows = table.format();
   if (rows == published_ && holds(table_path_, table_text_)) return;

@@ -86,7 +86,7 @@ class Book {
   std::chrono::sys_seconds now() const;
   void check_name_is_free(const std::string& name) const;
   void set_people(Plan& plan, const PlanRequest& request, std::uint32_t uid) const;
-  void charge(Plan& plan, const PlanRequest& request, std::uint32_t uid) const;
+  std::string account_for(const Plan& plan, const PlanRequest& request, std::uint32_t uid) const;
   void set_window(Segment& segment, const PlanRequest& request) const;
   void plan_directly(Plan& plan, const PlanRequest& request) const;
   void plan_by_offer(Plan& plan, const std::string& id, std::uint32_t uid);
@@ -98,8 +98,12 @@ class Book {
   Plan commit(Plan plan, const Plan& wanted, std::uint32_t uid, const std::string& action,
               const std::string& detail);
   ProposalAnswer extension_of(const Plan& plan, const ExtendRequest& request) const;
+  void check_widening(const Plan& plan) const;
   void check_extension(const Plan& plan, std::uint32_t uid) const;
+  void refresh_members(std::vector<Plan>& plans);
+  void follow_members(Plan& plan, const Plan& wanted);
   void learn_facts();
+  void learn_limits(const std::map<std::string, Plan>& plans);
   void publish();
 
   Cluster& cluster_;
@@ -107,9 +111,9 @@ class Book {
   Metrics& metrics_;
   Settings settings_;
   Now now_;
+  Accounts accounts_;
   Gate gate_;
   Capacity capacity_;
-  Accounts accounts_;
   OfferDesk desk_;
   UsageMeter meter_;
   Keeper keeper_;
@@ -117,7 +121,12 @@ class Book {
 
   std::mutex change_;  // one change at a time
   std::optional<ClusterFacts> facts_;
-  std::map<std::string, std::optional<std::chrono::minutes>> partition_limits_;  // MaxTime
+  double members_due_ = 0;                               // when they are looked at again
+  std::map<std::int64_t, std::string> refused_members_;  // of plans: a change that Slurm would not have
+  std::map<std::string, ClusterPartition> partitions_;
+  WallLimits limits_;
+  std::set<std::string> limited_users_;  // whose they are
+  double limits_due_ = 0;                // when they are asked for again
   std::string table_path_;
   std::string published_;   // the table's rows as last written
   std::string table_text_;  // the same with its time

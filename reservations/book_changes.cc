@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "reservations/book.h"
+#include "reservations/people.h"
 #include "reservations/users.h"
 
 namespace stint::reservations {
@@ -17,38 +18,19 @@ using std::chrono::sys_seconds;
 
 constexpr seconds kLookAhead = std::chrono::weeks{8};  // for another segment
 
-std::uint32_t known_user(const Plan& plan, const std::string& user) {
-  const auto uid = uid_of_user(user);
-  if (!uid) refuse(400, "plan {}: there is no user '{}'", plan.name, user);
-  return *uid;
-}
-
-void add_user(Plan& plan, const std::string& user) {
-  const auto uid = known_user(plan, user);
-  if (std::find(plan.uids.begin(), plan.uids.end(), uid) != plan.uids.end()) return;
-  plan.users.push_back(user);
-  plan.uids.push_back(uid);
-}
-
-void remove_user(Plan& plan, const std::string& user) {
-  const auto found = std::find(plan.users.begin(), plan.users.end(), user);
-  if (found == plan.users.end()) refuse(409, "plan {}: {} is none of its users", plan.name, user);
-  if (user == plan.owner) {
-    refuse(409, "plan {}: {} owns it; give it to another user first with 'stint plan transfer {} USER'",
-           plan.name, user, plan.name);
-  }
-  plan.uids.erase(plan.uids.begin() + (found - plan.users.begin()));
-  plan.users.erase(found);
-}
-
 // What runs would run on, and nobody would lead it through the plan. What waits is the shepherd's.
 void keep_users_with_running_jobs(const Plan& plan, const Plan& wanted, const std::vector<ClusterJob>& jobs) {
   for (const auto& job : jobs) {
-    if (job.state == JobState::kPending) continue;
-    if (std::find(wanted.uids.begin(), wanted.uids.end(), job.uid) != wanted.uids.end()) continue;
+    if (job.state == JobState::kPending || wanted.may_use(job.uid)) continue;
     refuse(409, "plan {}: job {} of {} runs in it; once it has ended {} can be taken off", plan.name, job.id,
            user_of_uid(job.uid), user_of_uid(job.uid));
   }
+}
+
+std::string people_text(const Plan& plan) {
+  auto text = fmt::format("users {}", fmt::join(plan.users, ","));
+  if (!plan.accounts.empty()) text += fmt::format(" accounts {}", fmt::join(plan.accounts, ","));
+  return text;
 }
 
 bool same_shape(const Plan& a, const Plan& b) {
@@ -104,6 +86,7 @@ ProposalAnswer Book::extension_of(const Plan& plan, const ExtendRequest& request
              "plan {}: has {} nodes and {} spares, {} and {} are no more; 'stint plan shrink' takes less",
              plan.name, plan.nodes, plan.spares, nodes, spares);
     }
+    check_widening(plan);
     return widen(plan, nodes, spares, planner, pricing(plan), now());
   }
   const sys_seconds end = plan.segments.back().end;
@@ -111,7 +94,20 @@ ProposalAnswer Book::extension_of(const Plan& plan, const ExtendRequest& request
     refuse(409, "plan {}: ends {} anyway; 'stint plan shrink' makes it shorter", plan.name, format_time(end));
   const seconds more = request.until ? *request.until - end : request.duration;
   const sys_seconds latest = std::min(end + more + kLookAhead, now() + settings_.policy.max_lead + more);
-  return lengthen(plan, more, planner, pricing(plan), now(), request.until.value_or(latest));
+  const sys_seconds earliest = gate_.earliest(now());
+  auto answer =
+      lengthen(plan, more, planner, pricing(plan), {now(), earliest, request.until.value_or(latest)});
+  if (answer.proposals.empty() && earliest > std::max(end, now()))
+    answer.reason += fmt::format("; nothing may begin before {} ([policy] min_lead)", format_time(earliest));
+  return answer;
+}
+
+// Nodes come to all segments that are not over, so also to one that has begun.
+void Book::check_widening(const Plan& plan) const {
+  for (const auto& segment : plan.segments) {
+    if (segment.end > now())
+      return gate_.check_start("plan " + plan.name, std::max(segment.start, now()), now());
+  }
 }
 
 // An extension is held to the policy like a booking of the whole.
@@ -120,7 +116,7 @@ void Book::check_extension(const Plan& plan, std::uint32_t uid) const {
   seconds whole{};
   for (const auto& segment : plan.segments) whole += segment.end - segment.start;
   gate_.check_size(subject, plan.nodes + plan.spares, whole);
-  if (gate_.needs_approval(plan.nodes + plan.spares, plan.price.cents, uid))
+  if (gate_.needs_approval(plan.nodes + plan.spares, plan.price.cents, uid, plan.account))
     refuse(403, "{}: would become so large that it needs approval; ask an approver to extend it", subject);
 }
 
@@ -133,8 +129,8 @@ Plan Book::changeable_plan(const std::string& name, std::uint32_t uid, const std
 
 ExtensionOffers Book::offer_extension(const std::string& name, const ExtendRequest& request,
                                       std::uint32_t uid) {
-  gate_.check_booker("plan " + name, uid);
   const Plan plan = changeable_plan(name, uid, "extend");
+  gate_.check_booker("plan " + name, uid, plan.account);
   auto found = extension_of(plan, request);
   ExtensionOffers answer{{}, std::move(found.reason), std::move(found.remedy)};
   for (auto& proposal : found.proposals) {
@@ -148,8 +144,8 @@ ExtensionOffers Book::offer_extension(const std::string& name, const ExtendReque
 
 Plan Book::extend(const std::string& name, const std::string& offer, std::uint32_t uid) {
   const std::lock_guard lock(change_);
-  gate_.check_booker("plan " + name, uid);
   Plan plan = changeable_plan(name, uid, "extend");
+  gate_.check_booker("plan " + name, uid, plan.account);
   const auto proposal = proposals_.find(offer, now());
   const Plan& wanted = proposal.wanted;
   if (wanted.id != plan.id) refuse(409, "offer {}: is none for plan {}", offer, name);
@@ -217,9 +213,12 @@ Plan Book::share(const std::string& name, const ShareRequest& request, std::uint
   Plan wanted = plan;
   for (const auto& user : request.add) add_user(wanted, user);
   for (const auto& user : request.remove) remove_user(wanted, user);
+  accounts_.check_shared("plan " + name, request.add_accounts, uid);
+  for (const auto& account : request.add_accounts) add_account(wanted, account);
+  for (const auto& account : request.remove_accounts) remove_account(wanted, account);
+  set_members(wanted, accounts_.members_of(wanted.accounts));
   keep_users_with_running_jobs(plan, wanted, keeper_.jobs_in(plan));
-  return commit(plan, wanted, uid, "shared",
-                fmt::format("users {} -> {}", fmt::join(plan.users, ","), fmt::join(wanted.users, ",")));
+  return commit(plan, wanted, uid, "shared", people_text(plan) + " -> " + people_text(wanted));
 }
 
 Plan Book::transfer(const std::string& name, const std::string& owner, std::uint32_t uid) {
@@ -228,7 +227,7 @@ Plan Book::transfer(const std::string& name, const std::string& owner, std::uint
   Plan wanted = plan;
   add_user(wanted, owner);
   wanted.owner = owner;
-  wanted.owner_uid = known_user(plan, owner);
+  wanted.owner_uid = *uid_of_user(owner);
   return commit(plan, wanted, uid, "transferred", fmt::format("{} -> {}", plan.owner, owner));
 }
 

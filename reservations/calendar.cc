@@ -186,6 +186,10 @@ std::string facts(const Plan& plan, sys_seconds now) {
   if (!plan.reason.empty()) html += fact("Reason", escaped(plan.reason));
   html += fact("Owner", escaped(plan.owner));
   html += fact("Users", escaped(fmt::format("{}", fmt::join(plan.users, ", "))));
+  if (!plan.accounts.empty()) {
+    html += fact("Accounts", escaped(fmt::format("{}", fmt::join(plan.accounts, ", "))) +
+                                 "<span class=\"soft\"> whose members may use it</span>");
+  }
   html += fact("Partition", escaped(plan.kind.partition));
   html +=
       fact("Nodes", fmt::format("{} and {} spare{}, on {} leaf switch{}", plan.nodes, plan.spares,

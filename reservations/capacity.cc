@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reservations/capacity.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <functional>
 #include <map>
@@ -32,11 +34,40 @@ bool plainer(const ClusterNode* a, const ClusterNode* b) {
 
 }  // namespace
 
-Capacity::Capacity(Cluster& cluster, const Ledger& ledger, Now now)
-    : cluster_(cluster), ledger_(ledger), now_(std::move(now)) {}
+std::string kept_out_text(std::size_t nodes) {
+  if (nodes == 0) return {};
+  return fmt::format(", {} more {} not for plans ([policy] allowed_features)", nodes,
+                     nodes == 1 ? "is" : "are");
+}
+
+Capacity::Capacity(Cluster& cluster, const Ledger& ledger, std::vector<std::string> allowed_features, Now now)
+    : cluster_(cluster),
+      ledger_(ledger),
+      allowed_features_(std::move(allowed_features)),
+      now_(std::move(now)) {}
+
+bool Capacity::is_bookable(const ClusterNode& node) const {
+  return allowed_features_.empty() ||
+         std::any_of(allowed_features_.begin(), allowed_features_.end(),
+                     [&](const std::string& feature) { return contains(node.features, feature); });
+}
+
+std::vector<ClusterNode> Capacity::bookable_nodes() const {
+  auto nodes = cluster_.nodes();
+  std::erase_if(nodes, [&](const ClusterNode& node) { return !is_bookable(node); });
+  return nodes;
+}
+
+std::size_t Capacity::kept_out(const NodeKind& kind) const {
+  if (allowed_features_.empty()) return 0;
+  const auto nodes = cluster_.nodes();
+  return static_cast<std::size_t>(std::count_if(nodes.begin(), nodes.end(), [&](const ClusterNode& node) {
+    return qualifies(node, kind) && !is_bookable(node);
+  }));
+}
 
 Scene Capacity::look() const {
-  return {cluster_.nodes(), cluster_.topology(), cluster_.reservations(), cluster_.jobs()};
+  return {bookable_nodes(), cluster_.topology(), cluster_.reservations(), cluster_.jobs()};
 }
 
 Planner Capacity::planner(const NodeKind& kind, const Scene& scene) const {

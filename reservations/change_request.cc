@@ -59,8 +59,12 @@ ShareRequest ShareRequest::parse(const std::string& plan, const nlohmann::json& 
   ShareRequest request;
   request.add = fields.names("add").value_or(std::vector<std::string>{});
   request.remove = fields.names("remove").value_or(std::vector<std::string>{});
+  request.add_accounts = fields.names("add_accounts").value_or(std::vector<std::string>{});
+  request.remove_accounts = fields.names("remove_accounts").value_or(std::vector<std::string>{});
   fields.refuse_others();
-  if (request.add.empty() && request.remove.empty()) fail("plan {}: name users to add or to remove", plan);
+  if (request.add.empty() && request.remove.empty() && request.add_accounts.empty() &&
+      request.remove_accounts.empty())
+    fail("plan {}: name users or accounts to add or to remove", plan);
   return request;
 }
 

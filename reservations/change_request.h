@@ -32,10 +32,12 @@ struct ShrinkRequest {
   static ShrinkRequest parse(const std::string& plan, const nlohmann::json& body);
 };
 
-// {add?, remove?}
+// {add?, remove?, add_accounts?, remove_accounts?}
 struct ShareRequest {
-  std::vector<std::string> add;
+  std::vector<std::string> add;  // users
   std::vector<std::string> remove;
+  std::vector<std::string> add_accounts;
+  std::vector<std::string> remove_accounts;
 
   static ShareRequest parse(const std::string& plan, const nlohmann::json& body);
 };

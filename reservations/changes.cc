@@ -95,11 +95,12 @@ void offer_another_segment(const Plan& plan, const OfferQuery& query, const Plan
 }  // namespace
 
 ProposalAnswer lengthen(const Plan& plan, seconds duration, const Planner& planner, const Pricing& pricing,
-                        sys_seconds now, sys_seconds before) {
+                        const Room& room) {
+  const auto now = room.now;
   ProposalAnswer answer;
   const auto& last = plan.segments.back();
   const Window next{std::max(last.end, now), last.end + duration};
-  if (next.end <= before && free_in(last.nodes, planner, next)) {
+  if (next.start >= room.earliest && next.end <= room.before && free_in(last.nodes, planner, next)) {
     Plan wanted = plan;
     wanted.segments.back().end = next.end;
     answer.proposals.push_back(
@@ -109,8 +110,8 @@ ProposalAnswer lengthen(const Plan& plan, seconds duration, const Planner& plann
   query.nodes = static_cast<std::size_t>(plan.nodes);
   query.spares = static_cast<std::size_t>(plan.spares);
   query.duration = duration;
-  query.after = next.start;
-  query.before = before;
+  query.after = std::max(next.start, room.earliest);
+  query.before = room.before;
   query.min_segment = duration;
   query.most = kMostProposals - answer.proposals.size();
   offer_another_segment(plan, query, planner, pricing, now, answer);

@@ -33,11 +33,17 @@ struct ProposalAnswer {
   std::string remedy;
 };
 
+// When what is added may be.
+struct Room {
+  std::chrono::sys_seconds now{};
+  std::chrono::sys_seconds earliest{};  // it begins; now or later
+  std::chrono::sys_seconds before{};    // it has ended
+};
+
 // `duration` more after its last segment: on the same nodes where they are free, and as another segment.
-// `planner` counts the plan's own nodes as taken while the plan lasts; nothing ends after `before`.
+// `planner` counts the plan's own nodes as taken while the plan lasts.
 ProposalAnswer lengthen(const Plan& plan, std::chrono::seconds duration, const Planner& planner,
-                        const Pricing& pricing, std::chrono::sys_seconds now,
-                        std::chrono::sys_seconds before);
+                        const Pricing& pricing, const Room& room);
 
 // So many nodes and spares altogether, not fewer than now, from now on in all segments that are not over.
 ProposalAnswer widen(const Plan& plan, int nodes, int spares, const Planner& planner, const Pricing& pricing,

@@ -6,11 +6,13 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "base/wall_limits.h"
 
 namespace stint::reservations {
 
@@ -68,6 +70,8 @@ struct ClusterJob {
   std::string reservation;
   std::string admin_comment;
   std::string name;
+  std::string account;  // the one and the other as Slurm chose them, where it has accounting
+  std::string qos;
   std::vector<std::string> excluded_nodes;
   std::chrono::sys_seconds queued{};               // submitted, or requeued for the last time
   std::chrono::sys_seconds begin{};                // earliest start, while pending
@@ -92,6 +96,7 @@ struct ClusterPartition {
   std::optional<std::uint32_t> max_nodes{};        // of a job; none: unlimited
   bool up = true;                                  // its jobs are started
   std::vector<std::string> groups{};               // whose members may use it; none: everybody
+  std::string qos{};                               // its own; may be empty
 };
 
 // The path of switches from the root to a node's leaf switch; empty without a topology.
@@ -133,6 +138,14 @@ class Cluster {
   // Accounts on this cluster, by slurmdbd's records, that the user belongs to, the default one first; none
   // without slurmdbd.
   virtual std::vector<std::string> accounts_of(std::uint32_t uid) = 0;
+  // Accounts that slurmdbd lets the user coordinate, those below them too; none without slurmdbd.
+  virtual std::vector<std::string> coordinated_by(std::uint32_t uid) = 0;
+  // The users of each of these accounts that slurmdbd has on this cluster; none without slurmdbd.
+  using Members = std::map<std::string, std::vector<std::string>>;
+  virtual std::optional<Members> members_of(const std::vector<std::string>& accounts) = 0;
+  // What bounds the jobs of these users beside their partition's MaxTime; empty where Slurm enforces no
+  // limits.
+  virtual WallLimits wall_limits(const std::vector<std::string>& users) = 0;
 
   // Explicit nodes. Returns only when the reservation exists with exactly these nodes; else nothing is left.
   virtual void create_reservation(const ClusterReservation& reservation) = 0;

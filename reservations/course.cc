@@ -69,10 +69,10 @@ std::optional<std::size_t> segment_for(const Plan& plan, const std::string& rese
 }
 
 minutes fitted_limit(const Segment& segment, sys_seconds from, const JobWishes& wishes,
-                     std::optional<minutes> partition_limit) {
+                     std::optional<minutes> most) {
   minutes limit = room_in(segment, from);
   if (wishes.time) limit = std::min(limit, *wishes.time);
-  if (partition_limit) limit = std::min(limit, *partition_limit);
+  if (most) limit = std::min(limit, *most);
   return std::max(limit, kLeastRoom);
 }
 
@@ -85,18 +85,32 @@ bool rolls_over(const Plan& plan, std::size_t k, const std::vector<std::string>&
   });
 }
 
-sys_seconds end_of(const ClusterJob& job, const JobWishes& wishes, const Segment& segment) {
-  return wishes.time ? std::min(segment.end, job.started + *wishes.time) : segment.end;
+JobEnd due_end(const ClusterJob& job, const JobWishes& wishes, const Segment& segment, const Leave& leave) {
+  using Why = JobEnd::Why;
+  const bool began_here = job.started >= segment.start;  // not moved into it, running
+  const bool lowered = began_here && wishes.time && job.end && job.time_limit &&
+                       *job.time_limit < fitted_limit(segment, job.started, wishes, leave.most);
+  JobEnd due{segment.end, Why::kSegment};
+  if (lowered && *job.end < due.at) due = {*job.end, Why::kWish};
+  if (wishes.time && job.started + *wishes.time < due.at) due = {job.started + *wishes.time, Why::kWish};
+  if (leave.most && !leave.exceeded && job.started + *leave.most < due.at)
+    due = {job.started + *leave.most, Why::kLimit};
+  return due;
 }
 
-JobWindow window_of(const Plan& plan, std::size_t k, const ClusterJob& job, const JobWishes& wishes) {
+JobEnd end_of(const ClusterJob& job, const JobEnd& due) {
+  if (!job.end || *job.end + kEndSlack >= due.at) return due;
+  return {*job.end, JobEnd::Why::kWish};
+}
+
+JobWindow window_of(const Plan& plan, std::size_t k, const ClusterJob& job, const JobEnd& end) {
   const auto& segment = plan.segments[k];
   JobWindow window;
   window.plan = plan.name;
   window.segment = k;
   window.reservation = segment.reservation;
-  window.ends = end_of(job, wishes, segment);
-  window.rolls_over = window.ends == segment.end && rolls_over(plan, k, job.nodes);
+  window.ends = end.at;
+  window.rolls_over = end.why == JobEnd::Why::kSegment && rolls_over(plan, k, job.nodes);
   window.next = segment_for(plan, segment.reservation, window.ends);
   if (window.next) {
     const auto& next = plan.segments[*window.next];

@@ -20,6 +20,9 @@ inline constexpr std::chrono::minutes kLeastRoom{1};
 // which a run ends itself, so that it hears of it in time.
 inline constexpr std::chrono::minutes kRollAhead{75};
 
+// An end that Slurm has so much earlier than it should be is that end.
+inline constexpr std::chrono::seconds kEndSlack{2};
+
 // What stint needs of an admin_comment beside plan and recipe.
 struct JobWishes {
   std::string plan;
@@ -39,17 +42,32 @@ std::optional<std::size_t> segment_of(const Plan& plan, const std::string& reser
 std::optional<std::size_t> segment_for(const Plan& plan, const std::string& reservation,
                                        std::chrono::sys_seconds from);
 
+// What Slurm's own limits leave a job (see JobLimits), and whether one that runs may exceed it.
+struct Leave {
+  std::optional<std::chrono::minutes> most;
+  bool exceeded = true;
+};
+
 // What a job that starts at `from` or at the segment's start may have: the least of the segment's rest, its
-// wish and the partition's limit, in whole minutes, at least one.
+// wish and Slurm's own limits, in whole minutes, at least one.
 std::chrono::minutes fitted_limit(const Segment& segment, std::chrono::sys_seconds from,
-                                  const JobWishes& wishes,
-                                  std::optional<std::chrono::minutes> partition_limit);
+                                  const JobWishes& wishes, std::optional<std::chrono::minutes> most);
 
 // Whether a job on these nodes runs from segment k into the next without a gap.
 bool rolls_over(const Plan& plan, std::size_t k, const std::vector<std::string>& nodes);
 
-// When a job that runs must be done: at its segment's end, or earlier where its own wish ends.
-std::chrono::sys_seconds end_of(const ClusterJob& job, const JobWishes& wishes, const Segment& segment);
+// When a running job must be done, and why then: its segment ends, its owner wished no more, or Slurm's
+// limits leave it no more in one go.
+struct JobEnd {
+  enum class Why { kSegment, kWish, kLimit };
+
+  std::chrono::sys_seconds at{};
+  Why why = Why::kSegment;
+};
+// What its end should be. A limit that its owner lowered before it started is a wish.
+JobEnd due_end(const ClusterJob& job, const JobWishes& wishes, const Segment& segment, const Leave& leave);
+// The same once it has been seen to: an end that Slurm has nevertheless earlier is the owner's.
+JobEnd end_of(const ClusterJob& job, const JobEnd& due);
 
 // The window of a running job, for those who must save before it closes.
 struct JobWindow {
@@ -62,7 +80,7 @@ struct JobWindow {
   std::optional<std::chrono::sys_seconds> next_start;
   bool rolls_over = false;  // goes on running past `ends`: it is moved before
 };
-JobWindow window_of(const Plan& plan, std::size_t k, const ClusterJob& job, const JobWishes& wishes);
+JobWindow window_of(const Plan& plan, std::size_t k, const ClusterJob& job, const JobEnd& end);
 nlohmann::json to_json(const JobWindow& window);
 
 }  // namespace stint::reservations

@@ -19,27 +19,45 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
 
 }  // namespace
 
-void Gate::check_booker(const std::string& subject, std::uint32_t uid) const {
-  const bool by_name = policy_.book == Policy::Book::kUsers && contains(policy_.users, user_of_uid(uid));
-  if (policy_.book == Policy::Book::kEveryone || by_name || cluster_.is_operator(uid)) return;
+// Cheap questions first: the last ones are for slurmctld.
+bool Gate::is_among(const Who& who, std::uint32_t uid, const std::string& account) const {
+  if (who.everyone || contains(who.users, user_of_uid(uid)) || cluster_.is_operator(uid)) return true;
+  if (who.coordinators && accounts_.coordinates(uid, account)) return true;
+  if (who.accounts.empty()) return false;
+  const auto mine = accounts_.of(uid);
+  return std::any_of(mine.begin(), mine.end(),
+                     [&](const std::string& name) { return contains(who.accounts, name); });
+}
+
+void Gate::check_booker(const std::string& subject, std::uint32_t uid, const std::string& account) const {
+  if (is_among(policy_.book, uid, account)) return;
+  if (policy_.book.coordinators) {
+    refuse(403,
+           "{}: user {} may not book plans for account {}; name another --account, or ask its coordinator or "
+           "an operator ([policy] book)",
+           subject, user_of_uid(uid), account);
+  }
   refuse(403, "{}: user {} may not book plans here; ask an operator ([policy] book)", subject,
          user_of_uid(uid));
 }
 
-bool Gate::is_approver(std::uint32_t uid) const {
-  return contains(policy_.approvers, user_of_uid(uid)) || cluster_.is_operator(uid);
-}
-
-void Gate::check_approver(const std::string& subject, std::uint32_t uid) const {
-  if (is_approver(uid)) return;
+void Gate::check_approver(const std::string& subject, std::uint32_t uid, const std::string& account) const {
+  if (is_among(policy_.approvers, uid, account)) return;
+  if (policy_.approvers.coordinators) {
+    refuse(403,
+           "{}: user {} may not approve plans of account {}; ask its coordinator or an operator ([policy] "
+           "approvers)",
+           subject, user_of_uid(uid), account);
+  }
   refuse(403, "{}: user {} may not approve plans; ask an operator ([policy] approvers)", subject,
          user_of_uid(uid));
 }
 
-bool Gate::needs_approval(int nodes, std::int64_t cents, std::uint32_t uid) const {
+bool Gate::needs_approval(int nodes, std::int64_t cents, std::uint32_t uid,
+                          const std::string& account) const {
   const bool large = (policy_.approve_above_nodes && nodes > *policy_.approve_above_nodes) ||
                      (policy_.approve_above_cents && cents > *policy_.approve_above_cents);
-  return large && !is_approver(uid);
+  return large && !is_among(policy_.approvers, uid, account);
 }
 
 void Gate::check_size(const std::string& subject, int nodes, std::chrono::seconds duration) const {
@@ -55,6 +73,10 @@ void Gate::check_size(const std::string& subject, int nodes, std::chrono::second
 
 void Gate::check_start(const std::string& subject, std::chrono::sys_seconds start,
                        std::chrono::sys_seconds now) const {
+  if (start < earliest(now)) {
+    refuse(403, "{}: starts sooner than {} from now ([policy] min_lead); start it {} or later", subject,
+           format_duration(policy_.min_lead), format_time(earliest(now)));
+  }
   if (start > now + policy_.max_lead) {
     refuse(403, "{}: starts later than {} from now ([policy] max_lead)", subject,
            format_duration(policy_.max_lead));

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "reservations/accounts.h"
 #include "reservations/cluster.h"
 #include "reservations/settings.h"
 
@@ -15,15 +16,19 @@ namespace stint::reservations {
 
 class Gate {
  public:
-  Gate(Cluster& cluster, const Settings& settings) : cluster_(cluster), policy_(settings.policy) {}
+  Gate(Cluster& cluster, const Accounts& accounts, const Settings& settings)
+      : cluster_(cluster), accounts_(accounts), policy_(settings.policy) {}
 
-  void check_booker(const std::string& subject, std::uint32_t uid) const;
-  // Who may say yes to a plan that waits for approval.
-  void check_approver(const std::string& subject, std::uint32_t uid) const;
-  // Whether a plan of this size and price, booked by this user, must wait for one. Approvers need none.
-  bool needs_approval(int nodes, std::int64_t cents, std::uint32_t uid) const;
+  // Who may book a plan that is charged to the account.
+  void check_booker(const std::string& subject, std::uint32_t uid, const std::string& account) const;
+  // Who may say yes to such a plan where it waits for approval.
+  void check_approver(const std::string& subject, std::uint32_t uid, const std::string& account) const;
+  // Whether such a plan of this size and price, booked by this user, must wait for one. Approvers need none.
+  bool needs_approval(int nodes, std::int64_t cents, std::uint32_t uid, const std::string& account) const;
   // `nodes` with spares.
   void check_size(const std::string& subject, int nodes, std::chrono::seconds duration) const;
+  // Before this nothing may begin that is booked now.
+  std::chrono::sys_seconds earliest(std::chrono::sys_seconds now) const { return now + policy_.min_lead; }
   void check_start(const std::string& subject, std::chrono::sys_seconds start,
                    std::chrono::sys_seconds now) const;
   // The partition that was asked for, or Slurm's default one where none was.
@@ -34,9 +39,10 @@ class Gate {
                                               std::uint32_t uid) const;
 
  private:
-  bool is_approver(std::uint32_t uid) const;
+  bool is_among(const Who& who, std::uint32_t uid, const std::string& account) const;
 
   Cluster& cluster_;
+  const Accounts& accounts_;
   Policy policy_;
 };
 

@@ -206,7 +206,7 @@ void Keeper::bring_about(const Plan& wanted, const Plan& before) {
       throw ClusterError(ClusterError::Code::kExists,
                          fmt::format("a reservation {} exists already", segment.reservation));
     }
-    if (!as_wanted || sorted(wanted.users) != sorted(found->second.users))
+    if (!as_wanted || sorted(wanted.everybody()) != sorted(found->second.users))
       cluster_.update_reservation(found->second, reservation);
   }
 }

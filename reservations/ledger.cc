@@ -30,7 +30,7 @@ constexpr long kZfsSuperMagic = 0x2FC12FC1;  // not in linux/magic.h
 
 // Each step takes a ledger from one version to the next; an old ledger is brought up when it is opened. Steps
 // that a release has had are never changed.
-constexpr std::array<const char*, 5> kSchemaSteps{
+constexpr std::array<const char*, 6> kSchemaSteps{
     R"sql(
 CREATE TABLE plans (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -127,6 +127,11 @@ CREATE TABLE usage (
 ALTER TABLE plans ADD COLUMN kept_cents INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE plans ADD COLUMN kept_until INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE plans ADD COLUMN priced_gpus INTEGER NOT NULL DEFAULT -1;
+)sql",
+    R"sql(
+ALTER TABLE plans ADD COLUMN accounts TEXT NOT NULL DEFAULT '';
+ALTER TABLE plans ADD COLUMN members TEXT NOT NULL DEFAULT '';
+ALTER TABLE plans ADD COLUMN member_uids TEXT NOT NULL DEFAULT '';
 )sql"};
 constexpr int kSchemaVersion = static_cast<int>(kSchemaSteps.size());
 
@@ -153,6 +158,13 @@ std::vector<std::string> list_of(const std::string& text) {
   return text.empty() ? std::vector<std::string>{} : split(text, ',');
 }
 
+std::vector<std::uint32_t> uids_of(const std::string& text) {
+  std::vector<std::uint32_t> uids;
+  for (const auto& uid : list_of(text))
+    uids.push_back(static_cast<std::uint32_t>(parse_integer(uid, 0, UINT32_MAX)));
+  return uids;
+}
+
 sys_seconds time_of(const SQLite::Column& column) {
   return sys_seconds{seconds{column.getInt64()}};
 }
@@ -174,8 +186,8 @@ std::vector<Segment> read_segments(SQLite::Database& database, std::int64_t plan
 constexpr char kPlanColumns[] =
     "owner_uid, owner, users, uids, partition, features, gpus, account, needs_approval, nodes, spares, "
     "price_cents, currency, rate_micros, breakdown, refund_cents, switches, created, kept_cents, kept_until, "
-    "priced_gpus";
-constexpr int kPlanColumnCount = 21;
+    "priced_gpus, accounts, members, member_uids";
+constexpr int kPlanColumnCount = 24;
 
 // A row of `changes` names as its `wanted` a row of `plans` that is no plan itself.
 std::string select_plans(const std::string& where) {
@@ -195,9 +207,7 @@ Plan read_plan(SQLite::Database& database, SQLite::Statement& row) {
   plan.owner_uid = static_cast<std::uint32_t>(next().getInt64());
   plan.owner = next().getString();
   plan.users = list_of(next().getString());
-  for (const auto& uid : list_of(next().getString())) {
-    plan.uids.push_back(static_cast<std::uint32_t>(parse_integer(uid, 0, UINT32_MAX)));
-  }
+  plan.uids = uids_of(next().getString());
   plan.kind.partition = next().getString();
   plan.kind.features = list_of(next().getString());
   plan.kind.gpus = next().getInt();
@@ -215,6 +225,9 @@ Plan read_plan(SQLite::Database& database, SQLite::Statement& row) {
   plan.price.kept_cents = next().getInt64();
   plan.price.kept_until = time_of(next());
   plan.priced_gpus = next().getInt();
+  plan.accounts = list_of(next().getString());
+  plan.members = list_of(next().getString());
+  plan.member_uids = uids_of(next().getString());
   plan.segments = read_segments(database, plan.id);
   return plan;
 }
@@ -244,6 +257,9 @@ void bind_plan(SQLite::Statement& statement, int place, const Plan& plan) {
   number(plan.price.kept_cents);
   number(plan.price.kept_until.time_since_epoch().count());
   number(plan.priced_gpus);
+  text(joined(plan.accounts));
+  text(joined(plan.members));
+  text(joined(plan.member_uids));
 }
 
 void write_segment(SQLite::Database& database, std::int64_t plan, std::size_t k, const Segment& segment) {

@@ -122,10 +122,11 @@ sys_seconds OfferDesk::now() const {
 
 SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   auto& query = request.query;
-  gate_.check_booker("search", uid);
   const auto account = accounts_.choose("search", request.account, uid, uid);
+  gate_.check_booker("search", uid, account);
   request.kind.partition = gate_.partition("search", request.kind.partition);
-  query.after = std::max(query.after, now());
+  const auto asked = query;
+  query.after = std::max(query.after, gate_.earliest(now()));
   gate_.check_start("search", query.after, now());
   if (query.before == sys_seconds{}) query.before = query.after + query.duration + kHorizon;
   query.latest = now() + settings_.policy.max_lead + query.duration;
@@ -135,6 +136,7 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   auto found = find_best(request, scene);
   SearchAnswer answer;
   answer.reason = std::move(found.reason);
+  if (found.offers.empty()) answer.reason += policy_text(request, asked);
   answer.remedy = std::move(found.remedy);
   answer.valid_until = now() + Shelf<ShelvedOffer>::kValid;
   auto warnings = gate_.partition_warnings(request.kind.partition, static_cast<int>(query.nodes), uid);
@@ -152,6 +154,18 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
     warnings.push_back(std::move(warning));
   answer.warning = fmt::format("{}", fmt::join(warnings, "; "));
   return answer;
+}
+
+// What of the policy kept the search from more: "; nothing may begin before … ([policy] min_lead)".
+std::string OfferDesk::policy_text(const OfferRequest& request, const OfferQuery& asked) const {
+  const auto& query = request.query;
+  std::string text = kept_out_text(capacity_.kept_out(request.kind));
+  if (query.after > std::max(asked.after, now()))
+    text += fmt::format("; nothing may begin before {} ([policy] min_lead)", format_time(query.after));
+  if (asked.before > query.before)
+    text += fmt::format("; nothing may begin after {} ([policy] max_lead)",
+                        format_time(query.latest - query.duration));
+  return text;
 }
 
 // About the offers that the account cannot pay.

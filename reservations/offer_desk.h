@@ -73,6 +73,7 @@ class OfferDesk {
   std::chrono::sys_seconds now() const;
   OfferAnswer find(const OfferRequest& request, const Scene& scene) const;
   OfferAnswer find_best(OfferRequest& request, const Scene& scene) const;
+  std::string policy_text(const OfferRequest& request, const OfferQuery& asked) const;
   std::string budget_warning(const SearchAnswer& answer, const std::string& account) const;
 
   const Capacity& capacity_;

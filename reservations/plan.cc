@@ -87,6 +87,19 @@ NodeKind Plan::priced_kind() const {
   return priced;
 }
 
+std::vector<std::string> Plan::everybody() const {
+  auto names = users;
+  names.insert(names.end(), members.begin(), members.end());
+  return names;
+}
+
+bool Plan::may_use(std::uint32_t uid) const {
+  const auto is_among = [uid](const std::vector<std::uint32_t>& uids) {
+    return std::find(uids.begin(), uids.end(), uid) != uids.end();
+  };
+  return is_among(uids) || is_among(member_uids);
+}
+
 std::vector<Window> Plan::windows() const {
   std::vector<Window> windows;
   for (const auto& segment : segments) windows.push_back({segment.start, segment.end});
@@ -137,6 +150,7 @@ PlanRequest PlanRequest::parse(const nlohmann::json& body) {
   request.features = fields.names("features").value_or(std::vector<std::string>{});
   request.gpus_per_node = static_cast<int>(fields.integer("gpus_per_node", 0, kMaxGpus).value_or(0));
   request.users = fields.names("users").value_or(std::vector<std::string>{});
+  request.accounts = fields.names("accounts").value_or(std::vector<std::string>{});
   request.account = fields.text("account").value_or("");
   request.quote = fields.flag("quote").value_or(false);
   fields.refuse_others();
@@ -175,6 +189,8 @@ nlohmann::json to_json(const Plan& plan, sys_seconds now, const std::vector<std:
                       {"state", to_string(plan.state_at(now))},
                       {"owner", plan.owner},
                       {"users", plan.users},
+                      {"accounts", plan.accounts},
+                      {"members", plan.members},
                       {"partition", plan.kind.partition},
                       {"features", plan.kind.features},
                       {"gpus_per_node", std::max(plan.kind.gpus, 0)},
@@ -195,8 +211,9 @@ PlanRow to_table_row(const Plan& plan, sys_seconds now) {
   PlanRow row;
   row.name = plan.name;
   row.state = to_string(plan.state_at(now));
-  row.users = plan.users;
+  row.users = plan.everybody();
   row.uids = plan.uids;
+  row.uids.insert(row.uids.end(), plan.member_uids.begin(), plan.member_uids.end());
   row.partition = plan.kind.partition;
   row.nodes = plan.nodes;
   row.spares = plan.spares;

@@ -59,8 +59,11 @@ struct Plan {
   std::uint32_t owner_uid = 0;
   std::string owner;
   std::vector<std::string> users;
-  std::vector<std::uint32_t> uids;  // of users, in the same order
-  std::string account;              // that is charged
+  std::vector<std::uint32_t> uids;         // of users, in the same order
+  std::vector<std::string> accounts;       // whose members may use it too
+  std::vector<std::string> members;        // these, as last seen, without those among users
+  std::vector<std::uint32_t> member_uids;  // of members, in the same order
+  std::string account;                     // that is charged
   NodeKind kind;  // of every node, also of those that replace others; gpus: the fewest of any at booking
   int priced_gpus = -1;  // each node's in the class that was priced; -1: as kind has them
   int nodes = 0;
@@ -71,6 +74,8 @@ struct Plan {
   std::chrono::sys_seconds created{};
   std::vector<Segment> segments;
 
+  std::vector<std::string> everybody() const;  // users and members
+  bool may_use(std::uint32_t uid) const;
   std::vector<Window> windows() const;  // of its segments
   NodeKind priced_kind() const;         // what was asked for: its rates hold for changes too
   PlanState state_at(std::chrono::sys_seconds now) const;
@@ -92,9 +97,10 @@ struct PlanRequest {
   std::string partition;  // empty: Slurm's default partition
   std::vector<std::string> features;
   int gpus_per_node = 0;
-  std::vector<std::string> users;  // empty: the requesting user
-  std::string account;             // empty: the owner's default account
-  bool quote = false;              // say nodes and price, book nothing
+  std::vector<std::string> users;     // empty: the requesting user
+  std::vector<std::string> accounts;  // whose members may use it too
+  std::string account;                // empty: the owner's default account
+  bool quote = false;                 // say nodes and price, book nothing
 
   // Throws Error that names the field: wrong type, missing, out of range, unknown field.
   static PlanRequest parse(const nlohmann::json& body);

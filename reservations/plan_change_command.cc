@@ -31,6 +31,8 @@ struct Options {
   std::string offer;
   std::vector<std::string> add;
   std::vector<std::string> remove;
+  std::vector<std::string> add_accounts;
+  std::vector<std::string> remove_accounts;
   std::string to;
   bool yes = false;
 };
@@ -109,7 +111,9 @@ void share(const Options& options) {
   json body = json::object();
   if (!options.add.empty()) body["add"] = options.add;
   if (!options.remove.empty()) body["remove"] = options.remove;
-  if (body.empty()) fail("plan {}: give --add or --remove", options.name);
+  if (!options.add_accounts.empty()) body["add_accounts"] = options.add_accounts;
+  if (!options.remove_accounts.empty()) body["remove_accounts"] = options.remove_accounts;
+  if (body.empty()) fail("plan {}: give --add, --remove, --add-accounts or --remove-accounts", options.name);
   print(options, post(options, "share", body));
 }
 
@@ -156,6 +160,11 @@ void add_plan_change_commands(CLI::App& group) {
   auto& with = add_subcommand(group, options, "share", "Say who may use a plan beside its owner", share);
   with.add_option("--add", options->add, "users who may use it")->delimiter(',');
   with.add_option("--remove", options->remove, "users who may not any more")->delimiter(',');
+  with.add_option("--add-accounts", options->add_accounts,
+                  "accounts whose members may use it, whoever they are at the time")
+      ->delimiter(',');
+  with.add_option("--remove-accounts", options->remove_accounts, "accounts whose members may not any more")
+      ->delimiter(',');
   add_subcommand(group, options, "transfer", "Give a plan to another owner", transfer)
       .add_option("USER", options->to, "the new owner")
       ->required();

@@ -56,6 +56,7 @@ struct Options {
   std::string partition;
   std::vector<std::string> features;
   std::vector<std::string> users;
+  std::vector<std::string> accounts;
   std::string account;
   std::vector<std::string> states;
   bool mine = false;
@@ -78,8 +79,10 @@ std::string shown_text(const json& plan) {
 
 bool mine(const json& plan) {
   const std::string me = user_of_uid(::getuid());
-  const auto& users = plan.at("users");
-  return plan.at("owner") == me || std::find(users.begin(), users.end(), me) != users.end();
+  const auto is_among = [&](const json& names) {
+    return std::find(names.begin(), names.end(), me) != names.end();
+  };
+  return plan.at("owner") == me || is_among(plan.at("users")) || is_among(plan.at("members"));
 }
 
 void list(const Options& options) {
@@ -195,6 +198,7 @@ void availability(const Options& options) {
 json request_of(const Options& options) {
   json body{{"name", options.name}};
   if (!options.users.empty()) body["users"] = options.users;
+  if (!options.accounts.empty()) body["accounts"] = options.accounts;
   if (!options.account.empty()) body["account"] = options.account;
   if (!options.offer.empty()) {
     body["offer"] = options.offer;
@@ -312,6 +316,10 @@ void add_create(CLI::App& group, const std::shared_ptr<Options>& options) {
   for (const char* own : {"--nodes", "--spares", "--duration", "--start", "--partition", "--features"})
     offer->excludes(command.get_option(own));
   command.add_option("--users", options->users, "who may submit (default: you); the first one owns the plan")
+      ->delimiter(',');
+  command
+      .add_option("--accounts", options->accounts,
+                  "whose members may submit too, whoever they are at the time; yours, an operator's: any")
       ->delimiter(',');
   command.add_option("--account", options->account, kAccountHelp);
   command.add_flag("--yes", options->yes, "do not ask before booking");

@@ -174,6 +174,10 @@ std::string plan_text(const json& plan) {
   text += line("state", plan.at("state").get<std::string>() + reason);
   text += line("owner", plan.at("owner"));
   text += line("users", joined(plan.at("users")));
+  if (!plan.at("accounts").empty()) {
+    const auto members = plan.at("members").size();
+    text += line("members", fmt::format("of {}: {} besides", joined(plan.at("accounts")), members));
+  }
   text += line("partition", plan.at("partition"));
   text += line("capacity", capacity_text(plan));
   text += line("switches", std::to_string(plan.at("switches").get<int>()));
@@ -217,11 +221,13 @@ std::string plans_ini(const json& plans) {
   std::string text;
   for (const auto& plan : plans) {
     text += fmt::format(
-        "[plan {}]\nstate = {}\nowner = {}\nusers = {}\naccount = {}\npartition = {}\nnodes = {}\nspares = "
+        "[plan {}]\nstate = {}\nowner = {}\nusers = {}\naccounts = {}\nmembers = {}\naccount = {}\npartition "
+        "= {}\nnodes = {}\nspares = "
         "{}\n"
         "price = {}\n",
         plan.at("name").get<std::string>(), plan.at("state").get<std::string>(),
-        plan.at("owner").get<std::string>(), joined(plan.at("users")), plan.at("account").get<std::string>(),
+        plan.at("owner").get<std::string>(), joined(plan.at("users")), joined(plan.at("accounts")),
+        joined(plan.at("members")), plan.at("account").get<std::string>(),
         plan.at("partition").get<std::string>(), plan.at("nodes").get<int>(), plan.at("spares").get<int>(),
         price_text(plan.at("price")));
     for (const auto& segment : plan.at("segments")) {

@@ -10,7 +10,7 @@ namespace stint::reservations {
 namespace {
 
 bool is_users(const Plan& plan, std::uint32_t uid) {
-  return plan.owner_uid == uid || std::find(plan.uids.begin(), plan.uids.end(), uid) != plan.uids.end();
+  return plan.owner_uid == uid || plan.may_use(uid);
 }
 
 }  // namespace

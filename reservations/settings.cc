@@ -44,17 +44,30 @@ std::vector<std::string> names_in(std::string_view text) {
   return names;
 }
 
-void set_book(Policy& policy, std::string_view text) {
-  if (text == "operators") {
-    policy.book = Policy::Book::kOperators;
-  } else if (text == "everyone") {
-    policy.book = Policy::Book::kEveryone;
-  } else if (text.starts_with("users:")) {
-    policy.book = Policy::Book::kUsers;
-    policy.users = names_in(text.substr(6));
-  } else {
-    fail("'{}' is none of operators, everyone, users:a,b", text);
+// "users:alice, bob accounts:physics": a part lasts until the next word that begins one.
+std::vector<std::string> parts_of(std::string_view text) {
+  std::vector<std::string> parts;
+  for (const auto& word : split(text, ' ')) {
+    const bool goes_on = !parts.empty() && (parts.back().ends_with(',') || word.starts_with(','));
+    if (goes_on) {
+      parts.back() += word;
+    } else if (!word.empty()) {
+      parts.push_back(word);
+    }
   }
+  return parts;
+}
+
+void add_names(std::vector<std::string>& names, std::string_view text) {
+  for (auto& name : names_in(text)) names.push_back(std::move(name));
+}
+
+// The names alone are users, as they always were.
+Who parse_approvers(std::string_view text) {
+  const auto parts = parts_of(text);
+  const bool bare = parts.size() == 1 && parts[0].find(':') == std::string::npos;
+  const bool word = bare && (parts[0] == "operators" || parts[0] == "everyone" || parts[0] == "coordinators");
+  return bare && !word ? Who{false, names_in(parts[0]), {}, false} : parse_who(text);
 }
 
 std::string one_of(const std::string& text, const std::vector<std::string>& words) {
@@ -94,7 +107,7 @@ const std::map<std::string, Setter>& setters() {
        [](Settings& s, const std::string& v) {
          s.threads = static_cast<int>(parse_integer(v, 1, kMaxThreads));
        }},
-      {"policy.book", [](Settings& s, const std::string& v) { set_book(s.policy, v); }},
+      {"policy.book", [](Settings& s, const std::string& v) { s.policy.book = parse_who(v); }},
       {"policy.max_nodes",
        [](Settings& s, const std::string& v) {
          s.policy.max_nodes = static_cast<int>(parse_integer(v, 0, kMaxNodes));
@@ -107,20 +120,49 @@ const std::map<std::string, Setter>& setters() {
        [](Settings& s, const std::string& v) {
          s.policy.approve_above_cents = Rate::parse(v).micros / 10'000;
        }},
-      {"policy.approvers", [](Settings& s, const std::string& v) { s.policy.approvers = names_in(v); }},
+      {"policy.approvers",
+       [](Settings& s, const std::string& v) { s.policy.approvers = parse_approvers(v); }},
       {"policy.max_duration",
        [](Settings& s, const std::string& v) { s.policy.max_duration = parse_duration(v); }},
+      {"policy.min_lead", [](Settings& s, const std::string& v) { s.policy.min_lead = parse_duration(v); }},
       {"policy.max_lead", [](Settings& s, const std::string& v) { s.policy.max_lead = parse_duration(v); }},
       {"policy.warn_before",
        [](Settings& s, const std::string& v) { s.policy.warn_before = parse_duration(v); }},
       {"policy.keep_jobs", [](Settings& s, const std::string& v) { s.policy.keep_jobs = parse_duration(v); }},
       {"policy.allowed_partitions",
        [](Settings& s, const std::string& v) { s.policy.allowed_partitions = names_in(v); }},
+      {"policy.allowed_features",
+       [](Settings& s, const std::string& v) { s.policy.allowed_features = names_in(v); }},
+      {"policy.exceed_max_time",
+       [](Settings& s, const std::string& v) { s.policy.exceed_max_time = parse_bool(v); }},
   };
   return kSetters;
 }
 
 }  // namespace
+
+Who parse_who(std::string_view text) {
+  constexpr std::string_view kUsers = "users:", kAccounts = "accounts:";
+  Who who;
+  const auto parts = parts_of(text);
+  for (const auto& part : parts) {
+    if (part == "everyone" && parts.size() == 1) {
+      who.everyone = true;
+    } else if (part == "operators" && parts.size() == 1) {
+      // they always may
+    } else if (part == "coordinators") {
+      who.coordinators = true;
+    } else if (part.starts_with(kUsers)) {
+      add_names(who.users, std::string_view(part).substr(kUsers.size()));
+    } else if (part.starts_with(kAccounts)) {
+      add_names(who.accounts, std::string_view(part).substr(kAccounts.size()));
+    } else {
+      fail("'{}' is none of operators, everyone (each alone), users:a,b, accounts:x,y, coordinators", part);
+    }
+  }
+  if (parts.empty()) fail("is empty; write operators, or who may besides");
+  return who;
+}
 
 milliseconds parse_short_time(std::string_view text, milliseconds min, milliseconds max) {
   const std::string_view trimmed = trim(text);
@@ -153,6 +195,9 @@ Settings read_settings(const Config& config) {
     }
   }
   if (settings.listen_port == 0) set_listen(settings, default_listen(config.address));
+  if (settings.policy.min_lead > settings.policy.max_lead)
+    fail("[policy] min_lead is longer than max_lead ({}): nothing could be booked",
+         format_duration(settings.policy.max_lead));
   settings.money = read_money_rules(config.file);
   return settings;
 }

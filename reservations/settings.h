@@ -13,19 +13,30 @@
 
 namespace stint::reservations {
 
+// Who may do something, beside operators.
+struct Who {
+  bool everyone = false;
+  std::vector<std::string> users;
+  std::vector<std::string> accounts;  // their members
+  bool coordinators = false;          // of the account in question
+};
+
+// "operators", "everyone", or any of "users:a,b accounts:x,y coordinators". Throws Error that names the part.
+Who parse_who(std::string_view text);
+
 // [policy]: who may book, and how much.
 struct Policy {
-  enum class Book { kOperators, kEveryone, kUsers };
-
-  Book book = Book::kOperators;
-  std::vector<std::string> users;                          // of kUsers; operators may always book
-  std::optional<int> approve_above_nodes;                  // spares included; larger plans wait for approval
-  std::optional<std::int64_t> approve_above_cents;         // dearer ones too
-  std::vector<std::string> approvers;                      // beside operators
+  Who book;
+  std::optional<int> approve_above_nodes;           // spares included; larger plans wait for approval
+  std::optional<std::int64_t> approve_above_cents;  // dearer ones too
+  Who approvers;
   int max_nodes = 0;                                       // of one plan, spares included; 0: no limit
   std::chrono::seconds max_duration{};                     // 0: no limit
+  std::chrono::seconds min_lead{};                         // from booking to the start
   std::chrono::seconds max_lead = std::chrono::days{366};  // how far ahead a plan may start
   std::vector<std::string> allowed_partitions;             // empty: all
+  std::vector<std::string> allowed_features;               // a node needs one of these; empty: all nodes
+  bool exceed_max_time = true;                             // running jobs have all of their segment
   std::chrono::seconds warn_before{60};                    // a segment's end, jobs without a recipe
   std::chrono::seconds keep_jobs = std::chrono::hours{1};  // that wait when their plan is over
 };

@@ -27,23 +27,26 @@ constexpr seconds kWakeFor{60};
 constexpr double kAfterRefusal = 10;
 // Slurm's own hold after a requeue is never longer; it is shortened elsewhere.
 constexpr seconds kRequeueHold{600};
-constexpr double kPartitionTableLife = 60;
 // From a job's start until its end must have been set here; after that what Slurm says counts.
 constexpr seconds kEndIsSetWithin{15};
-constexpr seconds kClockSlack{2};
 
 std::int64_t unix_of(sys_seconds time) {
   return time.time_since_epoch().count();
 }
 
 bool may_use(const Plan& plan, std::uint32_t uid) {
-  return plan.uids.empty() || std::find(plan.uids.begin(), plan.uids.end(), uid) != plan.uids.end();
+  return plan.uids.empty() || plan.may_use(uid);
 }
 
 }  // namespace
 
 Shepherd::Shepherd(Cluster& cluster, Ledger& ledger, Metrics& metrics, ShepherdSettings settings, Now now)
-    : cluster_(cluster), ledger_(ledger), metrics_(metrics), settings_(settings), now_(std::move(now)) {}
+    : cluster_(cluster),
+      ledger_(ledger),
+      metrics_(metrics),
+      settings_(settings),
+      now_(std::move(now)),
+      limits_(cluster, now_) {}
 
 sys_seconds Shepherd::now() const {
   return sys_seconds{seconds{static_cast<std::int64_t>(now_())}};
@@ -123,13 +126,7 @@ void Shepherd::tend_pending(const Charge& charge) {
 void Shepherd::place(const Charge& charge, std::size_t k) {
   const auto& job = charge.job;
   const auto& segment = charge.plan.segments[k];
-  if (now_() - partitions_loaded_ > kPartitionTableLife) {
-    partition_limits_.clear();
-    for (const auto& partition : cluster_.partitions())
-      partition_limits_[partition.name] = partition.max_time;
-    partitions_loaded_ = now_();
-  }
-  const auto fitted = fitted_limit(segment, now(), charge.wishes, partition_limits_[job.partition]);
+  const auto fitted = fitted_limit(segment, now(), charge.wishes, limits_.of(job));
   const bool moves = job.reservation != segment.reservation;
   const bool too_long = !job.time_limit || *job.time_limit > fitted;
   auto& woken = woken_[job.id];
@@ -203,13 +200,18 @@ void Shepherd::tend_running(const Charge& charge) {
     if (sent && *sent >= static_cast<double>(unix_of(job.started))) cluster_.requeue_job(job.id);
     return;
   }
-  set_end(charge, segment);
-  if (!wishes.recipe) tend_script(charge, k);
+  const auto end = set_end(charge, segment);
+  if (!wishes.recipe && end.why != JobEnd::Why::kWish) tend_script(charge, k, end);
 }
 
 std::size_t Shepherd::roll_over(const Charge& charge, std::size_t k) {
   const auto& [job, plan, wishes] = charge;
-  while (rolls_over(plan, k, job.nodes) && now() + kRollAhead >= plan.segments[k].end) {
+  const auto leave = leave_of(job);
+  const auto has_all_of = [&](const Segment& segment) {
+    return due_end(job, wishes, segment, leave).why == JobEnd::Why::kSegment;
+  };
+  while (rolls_over(plan, k, job.nodes) && now() + kRollAhead >= plan.segments[k].end &&
+         has_all_of(plan.segments[k])) {
     const auto& next = plan.segments[k + 1];
     cluster_.set_job_reservation(job.id, next.reservation);
     ++k;
@@ -219,27 +221,29 @@ std::size_t Shepherd::roll_over(const Charge& charge, std::size_t k) {
   return k;
 }
 
-// Once for each stay in a segment and each end of that segment: its owner may lower the limit. Slurm's limits
-// are whole minutes: what a segment has beyond them is given here.
-void Shepherd::set_end(const Charge& charge, const Segment& segment) {
+// Once for each stay in a segment and each end that is due there: its owner may lower the limit. Slurm's
+// limits are whole minutes: what a segment has beyond them is given here. Returns what holds then.
+JobEnd Shepherd::set_end(const Charge& charge, const Segment& segment) {
   const auto& job = charge.job;
-  const Stay stay{job.id, job.restart, segment.reservation, unix_of(segment.end)};
+  const auto due = due_end(job, charge.wishes, segment, leave_of(job));
+  const Stay stay{job.id, job.restart, segment.reservation, unix_of(due.at)};
   const bool too_late = !job.end || *job.end > segment.end;
-  if (ended_.contains(stay) && !too_late) return;
-  const auto end = end_of(job, charge.wishes, segment);
+  if (ended_.contains(stay) && !too_late) return end_of(job, due);
   const auto event =
-      fmt::format("in {} until {}, restart {}", segment.reservation, format_time(segment.end), job.restart);
-  if (too_late || (*job.end < end && !time_of_event(job.id, "may_run", event))) {
-    cluster_.set_job_end(job.id, end);
+      fmt::format("in {} until {}, restart {}", segment.reservation, format_time(due.at), job.restart);
+  const bool to_do = too_late || (*job.end != due.at && !time_of_event(job.id, "may_run", event));
+  if (to_do) {
+    cluster_.set_job_end(job.id, due.at);
     add_event(job.id, "may_run", event);
   }
   ended_.insert(stay);
+  return to_do ? due : end_of(job, due);
 }
 
 // A job whose program knows nothing of segments.
-void Shepherd::tend_script(const Charge& charge, std::size_t k) {
-  const auto window = window_of(charge.plan, k, charge.job, charge.wishes);
-  if (window.rolls_over || window.ends < charge.plan.segments[k].end) return;
+void Shepherd::tend_script(const Charge& charge, std::size_t k, const JobEnd& end) {
+  const auto window = window_of(charge.plan, k, charge.job, end);
+  if (window.rolls_over) return;
   if (now() + settings_.warn_before >= window.ends) warn(charge, k, window.ends);
   if (now() + kLeaveBefore >= window.ends && window.next && charge.job.requeue && charge.job.batch) {
     send_on(charge, k, *window.next);
@@ -251,8 +255,8 @@ void Shepherd::warn(const Charge& charge, std::size_t k, sys_seconds ends) {
   const auto& [job, plan, wishes] = charge;
   if (wishes.own_signal) return;
   if (warned_.contains({job.id, job.restart})) return;
-  const auto event = fmt::format("SIGUSR1: segment {} of plan {} ends {}, restart {}", k, plan.name,
-                                 format_time(ends), job.restart);
+  const auto event = fmt::format("SIGUSR1: its time in segment {} of plan {} ends {}, restart {}", k,
+                                 plan.name, format_time(ends), job.restart);
   if (!time_of_event(job.id, "warned", event)) {
     try {
       cluster_.warn_job(job.id);
@@ -269,7 +273,7 @@ void Shepherd::warn(const Charge& charge, std::size_t k, sys_seconds ends) {
 void Shepherd::send_on(const Charge& charge, std::size_t k, std::size_t next) {
   const auto& [job, plan, wishes] = charge;
   const auto& segment = plan.segments[next];
-  if (segment.end <= plan.segments[k].end) return;
+  if (next != k && segment.end <= plan.segments[k].end) return;
   const auto event = fmt::format("requeued for segment {} of plan {}, which begins {}", next, plan.name,
                                  format_time(segment.start));
   const auto sent = time_of_event(job.id, "sent_on", event);
@@ -279,30 +283,35 @@ void Shepherd::send_on(const Charge& charge, std::size_t k, std::size_t next) {
 }
 
 // A program that does not know the warning dies of it; a run that could not save in time is ended by Slurm.
-// Both go on in the next segment, as if they had been requeued. Once the reservation is gone Slurm no longer
-// says which it was.
+// Both go on, as if they had been requeued. Once the reservation is gone Slurm no longer says which it was.
 void Shepherd::tend_ended(const Charge& charge) {
   const auto& [job, plan, wishes] = charge;
-  for (std::size_t k = 0; k + 1 < plan.segments.size(); ++k) {
+  const auto leave = leave_of(job);
+  for (std::size_t k = 0; k < plan.segments.size(); ++k) {
     const auto& segment = plan.segments[k];
-    const bool by_own_wish = end_of(job, wishes, segment) < segment.end;
-    if (job.started >= segment.end || by_own_wish || rolls_over(plan, k, job.nodes)) continue;
-    const auto lead = job.timed_out ? kClockSlack : std::max(kClosing, settings_.warn_before);
-    if (job.end >= segment.end - lead && job.end <= segment.end + kEndsLate) return bring_back(charge, k);
+    const auto due = due_end(job, wishes, segment, leave);
+    if (job.started >= segment.end || due.at <= segment.start || due.why == JobEnd::Why::kWish) continue;
+    const bool by_segment = due.why == JobEnd::Why::kSegment;
+    if (by_segment && rolls_over(plan, k, job.nodes)) continue;
+    const auto lead = job.timed_out ? kEndSlack : std::max(kClosing, settings_.warn_before);
+    if (job.end >= due.at - lead && job.end <= due.at + kEndsLate)
+      return bring_back(charge, by_segment ? k + 1 : k);
   }
 }
 
-void Shepherd::bring_back(const Charge& charge, std::size_t k) {
+// `first`: the first segment that it may go on in.
+void Shepherd::bring_back(const Charge& charge, std::size_t first) {
   const auto& [job, plan, wishes] = charge;
-  const auto next = segment_for(plan, plan.segments[k + 1].reservation, now());
+  if (first >= plan.segments.size()) return;
+  const auto next = segment_for(plan, plan.segments[first].reservation, now());
   if (!next) return;
   const auto& segment = plan.segments[*next];
   cluster_.requeue_job(job.id);
   add_event(job.id, "sent_on",
             fmt::format("{} ended it; requeued for segment {} of plan {}, which begins {}",
-                        job.timed_out ? "the segment's end" : "the warning", *next, plan.name,
+                        job.timed_out ? "the end of its time" : "the warning", *next, plan.name,
                         format_time(segment.start)));
-  cluster_.place_job(job.id, segment.reservation, fitted_limit(segment, now(), wishes, std::nullopt));
+  cluster_.place_job(job.id, segment.reservation, fitted_limit(segment, now(), wishes, limits_.of(job)));
 }
 
 // ---- for the service
@@ -311,18 +320,16 @@ JobWindow Shepherd::window(std::uint32_t id, std::uint32_t uid) {
   const auto job = cluster_.job(id);
   if (!job) refuse(404, "job {}: Slurm does not know it", id);
   if (job->uid != uid && !cluster_.is_operator(uid)) refuse(403, "job {}: is not yours", id);
-  auto wishes = parse_wishes(job->admin_comment);
+  const auto wishes = parse_wishes(job->admin_comment);
   if (wishes.plan.empty()) refuse(409, "job {}: was not submitted with --training-plan", id);
   const auto plan = ledger_.find_plan(wishes.plan);
   const auto k = plan ? segment_of(*plan, job->reservation) : std::nullopt;
   if (!k || !may_use(*plan, job->uid) || job->state != JobState::kRunning) {
     refuse(409, "job {}: does not run in a segment of plan {}", id, wishes.plan);
   }
-  if (job->end && now() > job->started + kEndIsSetWithin &&
-      *job->end + kClockSlack < end_of(*job, wishes, plan->segments[*k])) {
-    wishes.time = job->time_limit;
-  }
-  return window_of(*plan, *k, *job, wishes);
+  const auto due = due_end(*job, wishes, plan->segments[*k], leave_of(*job));
+  const bool is_set = now() > job->started + kEndIsSetWithin;
+  return window_of(*plan, *k, *job, is_set ? end_of(*job, due) : due);
 }
 
 std::optional<double> Shepherd::time_of_event(std::uint32_t job, const std::string& event,

@@ -6,10 +6,11 @@
 //
 //   pending:  in the reservation of the segment it belongs to, with a time limit that fits; woken when its
 //             segment has begun; the plan over, or no longer its user's: kept for a while, then cancelled
-//   running:  until the end of its segment, neither less nor more; moved on, running, where the next segment
-//             continues on its nodes; without a recipe: warned before the end, then requeued into the next
-//             one
-//   ended:    by its warning or with its segment, and not by its own wish: requeued into the next one
+//   running:  until the end of its segment, neither less nor more, or (exceed_max_time = no) as long as Slurm
+//             lets it run in one go; moved on, running, where the next segment continues on its nodes;
+//             without a recipe: warned before the end, then requeued into the next segment, or the rest of
+//             the same one
+//   ended:    by its warning or at such an end, and not by its own wish: requeued likewise
 //
 // A job with a recipe saves and requeues itself (see trainer/agent); it asks for its window here.
 // tend_once() is called by one thread; window() is safe from several.
@@ -26,6 +27,7 @@
 
 #include "reservations/cluster.h"
 #include "reservations/course.h"
+#include "reservations/job_limits.h"
 #include "reservations/ledger.h"
 #include "reservations/metrics.h"
 #include "reservations/refusal.h"
@@ -35,6 +37,7 @@ namespace stint::reservations {
 struct ShepherdSettings {
   std::chrono::seconds warn_before{60};                    // [policy] warn_before
   std::chrono::seconds keep_jobs = std::chrono::hours{1};  // [policy] keep_jobs
+  bool exceed_max_time = true;                             // [policy] exceed_max_time
 };
 
 class Shepherd {
@@ -73,12 +76,13 @@ class Shepherd {
 
   void tend_running(const Charge& charge);
   std::size_t roll_over(const Charge& charge, std::size_t k);
-  void set_end(const Charge& charge, const Segment& segment);
-  void tend_script(const Charge& charge, std::size_t k);
+  Leave leave_of(const ClusterJob& job) { return {limits_.of(job), settings_.exceed_max_time}; }
+  JobEnd set_end(const Charge& charge, const Segment& segment);
+  void tend_script(const Charge& charge, std::size_t k, const JobEnd& end);
   void warn(const Charge& charge, std::size_t k, std::chrono::sys_seconds ends);
   void send_on(const Charge& charge, std::size_t k, std::size_t next);
   void tend_ended(const Charge& charge);
-  void bring_back(const Charge& charge, std::size_t k);
+  void bring_back(const Charge& charge, std::size_t first);
 
   std::optional<double> time_of_event(std::uint32_t job, const std::string& event,
                                       const std::string& detail) const;
@@ -89,11 +93,10 @@ class Shepherd {
   Metrics& metrics_;
   ShepherdSettings settings_;
   Now now_;
+  JobLimits limits_;
 
   // Of one round.
   std::map<std::string, std::optional<Plan>> plans_;
-  std::map<std::string, std::optional<std::chrono::minutes>> partition_limits_;
-  double partitions_loaded_ = 0;
 
   // Only to spare Slurm and the ledger a question; losing them costs nothing.
   using Stay =

@@ -20,7 +20,8 @@
 
 #include "base/gres.h"
 #include "reservations/kill_point.h"
-#include "reservations/users.h"
+#include "reservations/slurm_accounting.h"
+#include "reservations/slurm_calls.h"
 
 extern "C" slurm_conf_t slurm_conf;  // of libslurm, which <slurm/slurm.h> does not declare
 
@@ -31,79 +32,17 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 using std::chrono::sys_seconds;
 
-template <auto Free>
-struct Freer {
-  template <typename T>
-  void operator()(T* message) const {
-    Free(message);
-  }
-};
-template <typename T, auto Free>
-using Owned = std::unique_ptr<T, Freer<Free>>;
-
 using NodeMessage = Owned<node_info_msg_t, slurm_free_node_info_msg>;
 using JobMessage = Owned<job_info_msg_t, slurm_free_job_info_msg>;
 using ReservationMessage = Owned<reserve_info_msg_t, slurm_free_reservation_info_msg>;
 using PartitionMessage = Owned<partition_info_msg_t, slurm_free_partition_info_msg>;
 using TopologyMessage = Owned<topo_info_response_msg_t, slurm_free_topo_info_msg>;
-using AssociationMessage = Owned<assoc_mgr_info_msg_t, slurm_free_assoc_mgr_info_msg>;
-using OwnedList = Owned<std::remove_pointer_t<List>, slurm_list_destroy>;
 using ConfMessage = Owned<slurm_conf_t, slurm_free_ctl_conf>;
-
-ClusterError::Code code_of(int number) {
-  using Code = ClusterError::Code;
-  switch (number) {
-    case ESLURM_NODES_BUSY:
-    case ESLURM_RESERVATION_BUSY:
-    case ESLURM_TRANSITION_STATE_NO_UPDATE:
-    case ESLURM_JOB_SETTING_DB_INX:
-    case ESLURM_RESERVATION_OVERLAP:
-    case ESLURM_JOB_PENDING:
-    case EAGAIN:
-      return Code::kBusy;
-    case ESLURM_INVALID_JOB_ID:
-    case ESLURM_ALREADY_DONE:
-    case ESLURM_INVALID_NODE_NAME:
-    case ESLURM_RESERVATION_INVALID:
-      return Code::kMissing;
-    case ESLURM_RESERVATION_NAME_DUP:
-      return Code::kExists;
-    case ESLURM_IN_STANDBY_MODE:
-    case ESLURM_IN_STANDBY_USE_BACKUP:
-    case ECONNREFUSED:
-    case ECONNRESET:
-    case ETIMEDOUT:
-    case EPIPE:
-      return Code::kUnreachable;
-    default:
-      break;
-  }
-  const bool communication =
-      (number >= SLURM_UNEXPECTED_MSG_ERROR && number <= SLURM_COMMUNICATIONS_MISSING_SOCKET_ERROR) ||
-      (number >= SLURMCTLD_COMMUNICATIONS_CONNECTION_ERROR &&
-       number <= SLURMCTLD_COMMUNICATIONS_SHUTDOWN_ERROR) ||
-      (number >= SLURM_PROTOCOL_SOCKET_IMPL_ZERO_RECV_LENGTH &&
-       number <= SLURM_PROTOCOL_SOCKET_ZERO_BYTES_SENT);
-  return communication ? Code::kUnreachable : Code::kRefused;
-}
-
-// The one translation of Slurm's errors. `what` comes first: "node node3: …".
-[[noreturn]] void fail_slurm(const std::string& what, int number) {
-  throw ClusterError(code_of(number), fmt::format("{}: {}", what, slurm_strerror(number)));
-}
-
-void check(int result, const std::string& what) {
-  if (result != SLURM_SUCCESS) fail_slurm(what, result > 0 ? result : errno);
-}
 
 // Of a call that changes something in Slurm.
 void check_change(std::string_view point, int result, const std::string& what) {
   check(result, what);
   kill_point(point);
-}
-
-std::string text_of(const char* text) {
-  return text == nullptr ? std::string{} : std::string{text};
 }
 
 sys_seconds time_of(time_t time) {
@@ -206,6 +145,8 @@ ClusterJob to_job(const job_info_t& info) {
   job.reservation = text_of(info.resv_name);
   job.admin_comment = text_of(info.admin_comment);
   job.name = text_of(info.name);
+  job.account = text_of(info.account);
+  job.qos = text_of(info.qos);
   job.excluded_nodes = hosts_of(info.exc_nodes);
   job.queued = time_of(info.submit_time);
   job.begin = time_of(info.eligible_time);
@@ -238,44 +179,6 @@ struct SwitchTree {
   }
 };
 
-template <typename Record, typename Visit>
-void for_each(List list, Visit visit) {
-  if (list == nullptr) return;
-  ListIterator each = slurm_list_iterator_create(list);
-  while (auto* record = static_cast<Record*>(slurm_list_next(each))) visit(*record);
-  slurm_list_iterator_destroy(each);
-}
-
-struct AccountingUser {
-  bool is_operator = false;
-  std::vector<std::string> accounts;  // the default one first
-};
-
-// What slurmctld holds of slurmdbd's records: those of this cluster alone, and also while slurmdbd is away.
-AccountingUser accounting_user(std::uint32_t uid) {
-  std::string name = user_of_uid(uid);
-  const OwnedList users(slurm_list_create(nullptr));
-  slurm_list_append(users.get(), name.data());
-  assoc_mgr_info_request_msg_t request{};
-  request.flags = ASSOC_MGR_INFO_FLAG_ASSOC | ASSOC_MGR_INFO_FLAG_USERS;
-  request.user_list = users.get();
-  assoc_mgr_info_msg_t* loaded = nullptr;
-  check(slurm_load_assoc_mgr_info(&request, &loaded), "slurmctld: accounts of " + name);
-  const AssociationMessage message(loaded);
-  AccountingUser found;
-  for_each<slurmdb_user_rec_t>(message->user_list, [&](const slurmdb_user_rec_t& user) {
-    if (text_of(user.name) == name && user.admin_level >= SLURMDB_ADMIN_OPERATOR) found.is_operator = true;
-  });
-  for_each<slurmdb_assoc_rec_t>(message->assoc_list, [&](const slurmdb_assoc_rec_t& association) {
-    const auto account = text_of(association.acct);
-    auto& known = found.accounts;
-    if (text_of(association.user) != name || account.empty()) return;
-    if (std::find(known.begin(), known.end(), account) != known.end()) return;
-    known.insert(association.is_def == 1 ? known.begin() : known.end(), account);
-  });
-  return found;
-}
-
 class SlurmCluster : public Cluster {
  public:
   SlurmCluster() { slurm_init(nullptr); }
@@ -289,6 +192,7 @@ class SlurmCluster : public Cluster {
     const ConfMessage conf(loaded);
     const std::lock_guard lock(mutex_);
     accounting_in_slurmdbd_ = text_of(conf->accounting_storage_type) == "accounting_storage/slurmdbd";
+    limits_are_enforced_ = accounting_in_slurmdbd_ && enforces_limits(conf->accounting_storage_enforce);
     slurm_uid_ = conf->slurm_user_id;
     return {text_of(conf->state_save_location),
             conf->slurm_user_id,
@@ -331,6 +235,7 @@ class SlurmCluster : public Cluster {
       if (info.max_nodes != INFINITE) partition.max_nodes = info.max_nodes;
       partition.up = (info.state_up & PARTITION_SCHED) != 0;
       partition.groups = names_of(info.allow_groups);
+      partition.qos = text_of(info.qos_char);
       partitions.push_back(std::move(partition));
     }
     return partitions;
@@ -407,22 +312,32 @@ class SlurmCluster : public Cluster {
 
   bool is_operator(std::uint32_t uid) override {
     if (uid == 0) return true;
-    bool in_slurmdbd = false;
     {
       const std::lock_guard lock(mutex_);
       if (slurm_uid_ == uid) return true;
-      in_slurmdbd = accounting_in_slurmdbd_;
     }
-    return in_slurmdbd && accounting_user(uid).is_operator;
+    return has_accounting() && accounting_user(uid).is_operator;
   }
 
   std::vector<std::string> accounts_of(std::uint32_t uid) override {
-    bool in_slurmdbd = false;
+    return has_accounting() ? accounting_user(uid).accounts : std::vector<std::string>{};
+  }
+
+  std::vector<std::string> coordinated_by(std::uint32_t uid) override {
+    return has_accounting() ? accounting_user(uid).coordinates : std::vector<std::string>{};
+  }
+
+  std::optional<Members> members_of(const std::vector<std::string>& accounts) override {
+    if (!has_accounting()) return std::nullopt;
+    return accounting_members(accounts);
+  }
+
+  WallLimits wall_limits(const std::vector<std::string>& users) override {
     {
       const std::lock_guard lock(mutex_);
-      in_slurmdbd = accounting_in_slurmdbd_;
+      if (!limits_are_enforced_) return {};
     }
-    return in_slurmdbd ? accounting_user(uid).accounts : std::vector<std::string>{};
+    return users.empty() ? WallLimits{} : accounting_limits(users);
   }
 
   void create_reservation(const ClusterReservation& wanted) override {
@@ -540,6 +455,11 @@ class SlurmCluster : public Cluster {
   }
 
  private:
+  bool has_accounting() {
+    const std::lock_guard lock(mutex_);
+    return accounting_in_slurmdbd_;
+  }
+
   PartitionMessage load_partitions() {
     partition_info_msg_t* loaded = nullptr;
     check(slurm_load_partitions(0, &loaded, SHOW_ALL), "slurmctld: partitions");
@@ -584,6 +504,7 @@ class SlurmCluster : public Cluster {
   std::mutex mutex_;
   JobMessage jobs_message_;
   bool accounting_in_slurmdbd_ = false;
+  bool limits_are_enforced_ = false;
   std::optional<std::uint32_t> slurm_uid_;
 };
 

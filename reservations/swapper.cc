@@ -38,7 +38,8 @@ std::string claim_text(const Claim& claim) {
 }  // namespace
 
 ClusterReservation to_reservation(const Plan& plan, const Segment& segment) {
-  return {segment.reservation, segment.start, segment.end, segment.nodes, plan.users, plan.kind.partition};
+  return {segment.reservation, segment.start,    segment.end,
+          segment.nodes,       plan.everybody(), plan.kind.partition};
 }
 
 Swapper::Swapper(Cluster& cluster, Ledger& ledger, Metrics& metrics, const Capacity& capacity, Now now)

@@ -4,13 +4,16 @@
 #include <grp.h>
 #include <pwd.h>
 
+#include <algorithm>
 #include <array>
+#include <mutex>
 #include <vector>
 
 namespace stint::reservations {
 namespace {
 
 constexpr std::size_t kBuffer = 16'384;
+constexpr std::size_t kGroupBuffer = 1'048'576;  // with all its members
 
 }  // namespace
 
@@ -56,6 +59,27 @@ std::vector<std::string> groups_of_user(const std::string& name) {
       names.emplace_back(known->gr_name);
   }
   return names;
+}
+
+std::optional<std::vector<std::string>> users_of_group(const std::string& name) {
+  if (name.find('\0') != std::string::npos) return std::nullopt;
+  group row{};
+  group* known = nullptr;
+  std::vector<char> buffer(kGroupBuffer);
+  if (::getgrnam_r(name.c_str(), &row, buffer.data(), buffer.size(), &known) != 0 || known == nullptr)
+    return std::nullopt;
+  std::vector<std::string> users;
+  for (char** member = known->gr_mem; *member != nullptr; ++member) users.emplace_back(*member);
+  static std::mutex listing;  // the machine has one list of users, and one place in it
+  const std::lock_guard lock(listing);
+  ::setpwent();
+  while (const passwd* entry = ::getpwent()) {  // NOLINT(concurrency-mt-unsafe)
+    if (entry->pw_gid != known->gr_gid) continue;
+    if (std::find(users.begin(), users.end(), entry->pw_name) == users.end())
+      users.emplace_back(entry->pw_name);
+  }
+  ::endpwent();
+  return users;
 }
 
 }  // namespace stint::reservations

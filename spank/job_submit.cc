@@ -72,6 +72,8 @@ JobRequest request_of(const job_desc_msg_t& job, JobEnvironment environment, std
   if (job.begin_time > 0) request.begin_time = sys_seconds(std::chrono::seconds(job.begin_time));
   request.reservation = text_of(job.reservation);
   request.partition = text_of(job.partition);
+  request.account = text_of(job.account);
+  request.qos = text_of(job.qos);
   request.required_nodes = text_of(job.req_nodes);
   request.gres = text_of(job.tres_per_node);
   request.interactive = !job.script;

@@ -156,20 +156,19 @@ minutes room(const SegmentRow& segment, sys_seconds start) {
   return floor<minutes>(segment.end - std::max(start, segment.start));
 }
 
-// In words: what bounds a job's time.
-std::string bound_text(const PlanRow& plan, const SegmentRow& segment, bool by_partition) {
-  return by_partition ? fmt::format("partition {} allows no more", plan.partition)
-                      : fmt::format("the plan's time ends {}", format_time(segment.end));
+WallLimits::Bound bound_of(const JobRequest& request, const PlanRow& plan, const WallLimits& limits) {
+  return limits.bound({request.uid, request.account, request.qos},
+                      {plan.partition, plan.max_time, plan.partition_qos});
 }
 
 void fit_time(const JobRequest& request, const PlanRow& plan, const SegmentRow& segment, sys_seconds start,
-              JobChanges& changes) {
+              const WallLimits::Bound& bound, JobChanges& changes) {
   minutes left = room(segment, start);
-  const bool by_partition = plan.max_time && *plan.max_time < left;
-  if (by_partition) left = *plan.max_time;
-  if (by_partition && request.time_min && *request.time_min > left) {
-    refuse(Cause::kTime, "plan {}: its partition {} allows {} at most; lower --time-min", plan.name,
-           plan.partition, format_duration(left));
+  const bool by_slurm = bound.most && *bound.most < left;
+  if (by_slurm) left = *bound.most;
+  if (by_slurm && request.time_min && *request.time_min > left) {
+    refuse(Cause::kTime, "plan {}: {} allows {} at most; lower --time-min", plan.name, bound.by,
+           format_duration(left));
   }
   if (request.time_min && *request.time_min > left) {
     refuse(Cause::kTime, "plan {}: ends {}, {} minute{} after the job could start; lower --time-min",
@@ -180,7 +179,8 @@ void fit_time(const JobRequest& request, const PlanRow& plan, const SegmentRow& 
   changes.time_limit = std::min(left, wish.value_or(left));
   if (request.time_limit && *request.time_limit > left) {
     changes.note = fmt::format("plan {}: time limit cut to {}; {}", plan.name, format_duration(left),
-                               bound_text(plan, segment, by_partition));
+                               by_slurm ? bound.by + " allows no more"
+                                        : fmt::format("the plan's time ends {}", format_time(segment.end)));
   }
 }
 
@@ -218,7 +218,7 @@ JobChanges plan_changes(const JobRequest& request, const PlanTable& table, sys_s
   check_gpus(request, plan);
   JobChanges changes;
   fit_nodes(request, plan, changes);
-  fit_time(request, plan, segment, start, changes);
+  fit_time(request, plan, segment, start, bound_of(request, plan, table.limits), changes);
   set_common(request, changes);
   changes.reservation = segment.reservation;
   if (request.partition.empty()) changes.partition = plan.partition;

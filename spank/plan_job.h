@@ -24,7 +24,7 @@ struct JobRequest {
   std::optional<std::uint32_t> min_nodes, max_nodes, tasks;
   std::optional<minutes> time_limit, time_min;
   std::optional<sys_seconds> begin_time;
-  std::string reservation, partition, required_nodes, gres;
+  std::string reservation, partition, account, qos, required_nodes, gres;
   bool interactive = false;  // salloc or srun: no batch script
   bool heterogeneous = false;
   bool own_signal = false;   // --signal

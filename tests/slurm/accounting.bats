@@ -1,13 +1,17 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # Where Slurm keeps accounts and operators in slurmdbd, stintd takes them from there: a real slurmdbd and MariaDB.
+# shellcheck disable=SC2016,SC2030,SC2031  # texts in single quotes are for a job; bats runs each test in a shell of its own
 load lab
 bats_require_minimum_version 1.5.0
 
-# nobody charges physics, or chem; games only chem; bin nothing here; daemon is an operator.
+# nobody charges physics, or chem; games only chem, for jobs of two minutes; mail physics, and coordinates chem; bin
+# nothing here; daemon is an operator. The QOS short is for jobs of one minute.
 setup_file() {
-  lab_up --accounting --nodes 3 --stint policy.book=everyone --stint "budget chem.amount=10" \
-    --stint "budget chem.period=year" --slurm AccountingStorageEnforce=associations
+  lab_up --accounting --nodes 4 --stint "policy.book=users:nobody,games,bin coordinators" \
+    --stint policy.approvers=coordinators --stint policy.approve_above_price=8 --stint policy.exceed_max_time=no \
+    --stint policy.warn_before=20s --stint "budget chem.amount=10" --stint "budget chem.period=year" \
+    --slurm AccountingStorageEnforce=limits
   chmod 755 "$STINT_LAB"
   CLUSTER=$(awk -F= '/^ClusterName/ { print $2 }' "$SLURM_CONF")
   export CLUSTER
@@ -20,18 +24,36 @@ setup_file() {
     admin user games Cluster="$CLUSTER" Account=chem
     admin user bin Cluster=elsewhere Account=physics
     admin user daemon Cluster="$CLUSTER" Account=chem AdminLevel=Operator
+    admin user mail Cluster="$CLUSTER" Account=physics
+    admin coordinator Account=chem Names=mail
+    admin qos short MaxWall=1 Flags=DenyOnLimit
+    sacctmgr --immediate --quiet modify user nobody mail set QOS+=short
+    sacctmgr --immediate --quiet modify user where Name=games Account=chem set MaxWall=2
   } >&2
+  start_chain
 }
 teardown_file() { lab_down; }
 setup() { cd "$STINT_LAB" || return 1; }
 teardown() {
-  for plan in $(stint plan list --format json | jq -r '.[] | select(.state == "active" or .state == "scheduled").name'); do
+  for plan in $(stint plan list --format json | jq -r '.[] | select(.name != "chain" and (.state | IN("active", "scheduled", "pending"))).name'); do
     stint plan cancel "$plan" --force
   done
 }
 
 admin() { sacctmgr --immediate --quiet add "$@"; }
 account_of() { stint plan show "$1" --format json | jq -r .account; }
+
+# A job that Slurm lets run for one minute at a time. It goes on while the other tests run.
+start_chain() {
+  as_nobody stint plan create --name chain --nodes 1 --duration 30m
+  wait_until 10 grep -q "name = short" "$STINT_LAB/state/stint_plans.ini"
+  touch "$STINT_LAB/chain.out" && chmod 666 "$STINT_LAB/chain.out"
+  as_nobody sbatch --parsable --training-plan=chain --qos=short --chdir=/tmp --output="$STINT_LAB/chain.out" \
+    --wrap 'echo "start $(date +%s)"; srun sh -c "trap \"echo warned\" USR1; while :; do sleep 1; done"' >"$STINT_LAB/chain"
+}
+# in_plan USER PLAN OPTION…: submits a job; prints its id.
+in_plan() { as_user "$1" sbatch --parsable --training-plan="$2" --output=/dev/null --chdir=/tmp --wrap true "${@:3}"; }
+field() { scontrol --oneliner show job "$1" | grep -oP "(?<=\s$2=)[^ ]*"; }
 
 @test "a plan is charged to its owner's default account in slurmdbd" {
   as_nobody stint plan create --name first --nodes 1 --duration 10m
@@ -60,6 +82,77 @@ account_of() { stint plan show "$1" --format json | jq -r .account; }
   [[ $output == "stint: plan victim: "* ]]
   as_user daemon stint plan cancel victim
 }
+
+@test "a coordinator books for the accounts that he coordinates, not for others" {
+  run -1 as_user mail stint plan create --name own --nodes 1 --duration 10m
+  [[ $output == "stint: plan own: user mail may not book plans for account physics; name another --account"* ]]
+  as_user mail stint plan create --name own --nodes 1 --duration 10m --start now+2h --account chem
+  [[ $(account_of own) == chem ]]
+}
+
+@test "a coordinator approves plans of the accounts that he coordinates, not of others" {
+  as_user games stint plan create --name chemical --nodes 1 --duration 3h30m --start now+2h
+  as_nobody stint plan create --name physical --nodes 1 --duration 4h --start now+2h
+  [[ $(stint plan show chemical --format json | jq -r .state) == pending ]]
+  run -1 as_nobody stint plan approve chemical
+  as_user mail stint plan approve chemical
+  [[ $(stint plan show chemical --format json | jq -r .state) == scheduled ]]
+  run -1 as_user mail stint plan approve physical
+  [[ $output == "stint: plan physical: user mail may not approve plans of account physics"* ]]
+}
+
+@test "members of a plan's account use it, others do not; who is added later gets in, who leaves is out again" {
+  as_nobody stint plan create --name group --nodes 1 --duration 30m --accounts physics
+  run -0 as_user mail stint plan list --mine
+  [[ $output == *group* ]]
+  scontrol show reservation group.0 | grep -qx " *Users=nobody,mail Groups=.*"
+  in_plan mail group
+  run -1 in_plan games group
+  [[ $output == *"plan group: is not one of your plans"* ]]
+  admin user games Cluster="$CLUSTER" Account=physics
+  wait_until 20 games_get_in
+  wait_until 20 job_is "$job" COMPLETED
+  sacctmgr --immediate --quiet delete user where Name=games Account=physics
+  wait_until 20 is_out games
+  stint plan history group | grep -q "stintd *members changed *+games"
+  stint plan history group | grep -q "stintd *members changed *-games"
+}
+games_get_in() { job=$(in_plan games group --account=physics); }
+is_out() { ! stint plan show group --format json | jq -e --arg user "$1" '.members | index($user)'; }
+
+@test "an account that is not there, or is others', is refused by its name" {
+  run -1 as_nobody stint plan create --name bad --nodes 1 --duration 10m --accounts physics,alchemy
+  [[ $output == "stint: plan bad: there is no account 'alchemy' on this cluster" ]]
+  run -1 as_user games stint plan create --name bad --nodes 1 --duration 10m --accounts physics
+  [[ $output == "stint: plan bad: account physics is not yours; "*"yours are chem" ]]
+  as_nobody stint plan create --name good --nodes 1 --duration 10m
+  run -1 as_nobody stint plan share good --add-accounts alchemy
+  as_nobody stint plan share good --add-accounts chem
+  run -0 stint plan show good
+  [[ $output == *"members     of chem: 2 besides"* ]]
+}
+
+@test "MaxWall of a QOS and of an association cut a plan's job at submit, where Slurm would refuse it" {
+  as_nobody stint plan create --name limited --nodes 1 --duration 30m --accounts chem
+  run -1 as_nobody sbatch --qos=short --time=10 --output=/dev/null --chdir=/tmp --wrap true
+  [[ $output == *QOSMaxWallDurationPerJobLimit* ]]
+  run -0 in_plan nobody limited --qos=short --time=10 --hold
+  [[ $output == *"plan limited: time limit cut to 00:01:00; QOS short allows no more"* ]]
+  [[ $(field "${lines[-1]}" TimeLimit) == 00:01:00 ]]
+  run -0 in_plan games limited --time=10 --hold
+  [[ $output == *"plan limited: time limit cut to 00:02:00; account chem allows no more"* ]]
+  run -0 in_plan nobody limited --hold
+  [[ $(field "$output" TimeLimit) =~ 00:(29|30):00 ]]
+}
+
+@test "a job that waits is fitted when its limits change" {
+  as_nobody stint plan create --name fits --nodes 1 --duration 30m --start now+20m
+  job=$(in_plan nobody fits --time=25)
+  sacctmgr --immediate --quiet modify user where Name=nobody Account=physics set MaxWall=20
+  wait_until 20 limit_is 00:20:00
+  sacctmgr --immediate --quiet modify user where Name=nobody Account=physics set MaxWall=-1
+}
+limit_is() { [[ $(field "$job" TimeLimit) == "$1" ]]; }
 
 @test "the budget of an account holds for all who charge it" {
   as_nobody stint plan create --name most --nodes 3 --duration 1h --account chem
@@ -103,3 +196,26 @@ federated() { scontrol show federation | grep -q "Federation: *union"; }
   admin user bin Cluster="$CLUSTER" Account=physics
   wait_until 20 as_user bin stint plan create --name later --nodes 1 --duration 10m --account physics
 }
+
+@test "without exceed_max_time a job is warned and requeued at Slurm's own limit, within its segment" {
+  job=$(<"$STINT_LAB/chain")
+  wait_until 60 started_twice
+  [[ $(field "$job" Restarts) == 1 && $(field "$job" Reservation) == chain.0 ]]
+  grep -q warned "$STINT_LAB/chain.out"
+  read -r first second < <(awk '/^start/ { print $2 }' "$STINT_LAB/chain.out" | paste -sd' ')
+  echo "started again after $((second - first)) s"
+  ((second - first >= 45 && second - first <= 70))
+  [[ $(field "$job" TimeLimit) == 00:01:00 ]]
+}
+started_twice() { (($(grep -c ^start "$STINT_LAB/chain.out") == 2)); }
+
+@test "with exceed_max_time a running job has all of its segment" {
+  sed -i 's/^exceed_max_time = .*/exceed_max_time = yes/' "$STINT_CONF"
+  lab kill stintd
+  lab revive stintd
+  job=$(<"$STINT_LAB/chain")
+  end=$(stint plan show chain --format json | jq '.segments[0].end')
+  wait_until 20 ends_at "$end"
+  scancel "$job"
+}
+ends_at() { (($(date -d "$(field "$job" EndTime)" +%s) == $1)); }

@@ -106,6 +106,29 @@ TEST(PlanTable, GpusOfAPlanMayBeUnknown) {
   }
 }
 
+TEST(PlanTable, WhatBoundsTheTimeOfJobsComesBack) {
+  using std::chrono::minutes;
+  PlanTable table;
+  table.plans = {demo()};
+  table.plans[0].partition_qos = "big";
+  table.limits.qos = {{"short", minutes{30}, true, false}, {"free", {}, false, true}};
+  table.limits.associations = {{1000, "physics", "", true, "short", minutes{60}},
+                               {1000, "physics", "main", false, "", {}}};
+  const PlanTable back = PlanTable::parse(table.format(), "t");
+  EXPECT_EQ(back.plans[0].partition_qos, "big");
+  ASSERT_EQ(back.limits.qos.size(), 2U);
+  EXPECT_EQ(back.limits.qos[0].max_wall, minutes{30});
+  EXPECT_TRUE(back.limits.qos[0].over_partition_qos);
+  EXPECT_TRUE(back.limits.qos[1].over_max_time);
+  ASSERT_EQ(back.limits.associations.size(), 2U);
+  EXPECT_EQ(back.limits.associations[0].max_wall, minutes{60});
+  EXPECT_EQ(back.limits.associations[1].partition, "main");
+  EXPECT_EQ(error_of([&] { PlanTable::parse("[table]\nwritten = 1\n[qos 1]\nname = a\n", "t"); }),
+            "t: [qos 1]: stands where [qos 0] should");
+  EXPECT_EQ(error_of([&] { PlanTable::parse("[table]\nwritten = 1\n[association 0]\nuid = 1\n", "t"); }),
+            "t: [association 0] lacks 'account'");
+}
+
 std::string damaged(const std::string& from, const std::string& to) {
   PlanTable table;
   table.plans = {demo()};

@@ -180,17 +180,17 @@ TEST_F(BookChangesTest, SharedWithAUserHeMaySubmit) {
   EXPECT_THAT(reservation().users, ElementsAre("root", "daemon"));
   EXPECT_TRUE(table().plans[0].may_submit(1));
   EXPECT_THAT(refusal([&] {
-                book_->share("demo", {{"nobody-of-that-name"}, {}}, kRoot);
+                book_->share("demo", {{"nobody-of-that-name"}, {}, {}, {}}, kRoot);
               }),
               HasSubstr("there is no user"));
-  EXPECT_THAT(refusal([&] { book_->share("demo", {{}, {"root"}}, kRoot); }), HasSubstr("transfer"));
+  EXPECT_THAT(refusal([&] { book_->share("demo", {{}, {"root"}, {}, {}}, kRoot); }), HasSubstr("transfer"));
   cluster_.add_job(7, {"node1"}, "demo.0").uid = 1;
   EXPECT_THAT(refusal([&] {
-                book_->share("demo", {{}, {"daemon"}}, kRoot);
+                book_->share("demo", {{}, {"daemon"}, {}, {}}, kRoot);
               }),
               HasSubstr("job 7 of daemon runs in it"));
   cluster_.jobs_[7].state = JobState::kPending;  // it waits in vain from now on, and is told so
-  book_->share("demo", {{}, {"daemon"}}, kRoot);
+  book_->share("demo", {{}, {"daemon"}, {}, {}}, kRoot);
   EXPECT_FALSE(table().plans[0].may_submit(1));
 }
 
@@ -203,7 +203,7 @@ TEST_F(BookChangesTest, TransferredItObeysItsNewOwner) {
 }
 
 TEST_F(BookChangesTest, OnlyOwnerAndOperatorsChangeAPlan) {
-  EXPECT_EQ(status([&] { book_->share("demo", {{"daemon"}, {}}, 1); }), 403);
+  EXPECT_EQ(status([&] { book_->share("demo", {{"daemon"}, {}, {}, {}}, 1); }), 403);
   EXPECT_EQ(status([&] { book_->transfer("demo", "daemon", 1); }), 403);
   ShrinkRequest shorter;
   shorter.until = now() + seconds{300};
@@ -220,9 +220,9 @@ TEST_F(BookChangesTest, AnExtensionIsHeldToThePolicy) {
 class ApprovalTest : public BookTest {
  protected:
   ApprovalTest() {
-    settings_.policy.book = Policy::Book::kEveryone;
+    settings_.policy.book.everyone = true;
     settings_.policy.approve_above_nodes = 3;
-    settings_.policy.approvers = {"bin"};
+    settings_.policy.approvers.users = {"bin"};
     restart_stintd();
   }
   Plan ask(int nodes) {

@@ -40,7 +40,7 @@ class BookMoneyTest : public testing::Test {
     money.prices.rules.push_back(night);
     money.prices.discounts.push_back({"long", hours{10}, {}, 0, 10});
     money.refund = {{{hours{1}, 50}}, 0};
-    settings_.policy.book = Policy::Book::kEveryone;
+    settings_.policy.book.everyone = true;
     restart_stintd();
   }
 

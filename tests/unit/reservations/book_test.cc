@@ -99,21 +99,21 @@ TEST_F(BookTest, BadRequestsLeaveNothing) {
 }
 
 TEST_F(BookTest, PolicyDecidesWhoBooksAndHowMuch) {
-  EXPECT_EQ(refused(request(), kStranger).first, 403);
-  settings_.policy.book = Policy::Book::kUsers;
-  settings_.policy.users = {std::to_string(kStranger)};
+  constexpr std::uint32_t kGames = 5;
+  EXPECT_EQ(refused(request(), kGames).first, 403);
+  settings_.policy.book.users = {"games"};
   settings_.policy.max_nodes = 4;
   restart_stintd();
-  EXPECT_THAT(refused(request(), kStranger).second, HasSubstr("at most 4 are allowed"));
+  EXPECT_THAT(refused(request(), kGames).second, HasSubstr("at most 4 are allowed"));
   settings_.policy.max_nodes = 0;
   settings_.policy.max_duration = seconds{60};
   restart_stintd();
-  EXPECT_THAT(refused(request(), kStranger).second, HasSubstr("[policy] max_duration"));
+  EXPECT_THAT(refused(request(), kGames).second, HasSubstr("[policy] max_duration"));
   settings_.policy.max_duration = {};
   restart_stintd();
   auto for_others = request();
   for_others.users = {"root"};
-  EXPECT_THAT(refused(for_others, kStranger).second, HasSubstr("only an operator books for others"));
+  EXPECT_THAT(refused(for_others, kGames).second, HasSubstr("only an operator books for others"));
 }
 
 TEST_F(BookTest, ANameIsFreeAgainOnceItsPlanIsOver) {
@@ -535,7 +535,7 @@ TEST_F(OfferedBookTest, FeaturesAndWaitingJobsCount) {
 
 TEST_F(OfferedBookTest, WhatThePartitionWouldKeepFromRunningIsWarnedOf) {
   const auto warning = [&](std::uint32_t uid) { return book_->offers().search(wanted_, uid).warning; };
-  settings_.policy.book = Policy::Book::kEveryone;
+  settings_.policy.book.everyone = true;
   restart_stintd();
   cluster_.max_nodes = static_cast<std::uint32_t>(wanted_.query.nodes);
   cluster_.groups = {"nobody-is-in-it"};

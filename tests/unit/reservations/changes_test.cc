@@ -50,7 +50,7 @@ struct ChangesTest : testing::Test {
 };
 
 TEST_F(ChangesTest, LongerOnTheSameNodesComesFirst) {
-  const auto answer = lengthen(plan, minutes{30}, *planner, cents, at(10), at(1'000));
+  const auto answer = lengthen(plan, minutes{30}, *planner, cents, Room{at(10), at(10), at(1'000)});
   ASSERT_FALSE(answer.proposals.empty());
   const auto& best = answer.proposals[0];
   ASSERT_THAT(best.wanted.segments, SizeIs(1));
@@ -62,7 +62,7 @@ TEST_F(ChangesTest, LongerOnTheSameNodesComesFirst) {
 
 TEST_F(ChangesTest, WhereItsNodesAreTakenItGoesOnElsewhereOrLater) {
   planner->add_span({"n0"}, {at(70), at(200)});
-  auto answer = lengthen(plan, minutes{30}, *planner, cents, at(10), at(1'000));
+  auto answer = lengthen(plan, minutes{30}, *planner, cents, Room{at(10), at(10), at(1'000)});
   ASSERT_FALSE(answer.proposals.empty());
   ASSERT_THAT(answer.proposals[0].wanted.segments, SizeIs(2));
   EXPECT_EQ(answer.proposals[0].wanted.segments[0].end, at(60));
@@ -70,13 +70,13 @@ TEST_F(ChangesTest, WhereItsNodesAreTakenItGoesOnElsewhereOrLater) {
   EXPECT_EQ(answer.proposals[0].wanted.segments[1].start, at(60));
   EXPECT_THAT(answer.proposals[0].why, HasSubstr("on other nodes"));
   planner->add_span({"n3", "n4", "n5", "n6", "n7"}, {at(0), at(100)});
-  answer = lengthen(plan, minutes{30}, *planner, cents, at(10), at(1'000));
+  answer = lengthen(plan, minutes{30}, *planner, cents, Room{at(10), at(10), at(1'000)});
   ASSERT_FALSE(answer.proposals.empty());
   EXPECT_EQ(answer.proposals[0].wanted.segments[1].start, at(100));
 }
 
 TEST_F(ChangesTest, WithoutTimeBeforeTheLimitTheReasonIsTold) {
-  const auto answer = lengthen(plan, minutes{30}, *planner, cents, at(10), at(80));
+  const auto answer = lengthen(plan, minutes{30}, *planner, cents, Room{at(10), at(10), at(80)});
   EXPECT_THAT(answer.proposals, IsEmpty());
   EXPECT_FALSE(answer.reason.empty());
   EXPECT_FALSE(answer.remedy.empty());
@@ -147,7 +147,8 @@ TEST_F(ChangesTest, ProposalsHoldOnRandomClusters) {
       cluster.add_span({"n" + std::to_string(upto(3))}, {at(start), at(start + 1 + upto(60))});
     }
     const int now = upto(60);
-    auto all = lengthen(plan, minutes{1 + upto(60)}, cluster, cents, at(now), at(300)).proposals;
+    auto all =
+        lengthen(plan, minutes{1 + upto(60)}, cluster, cents, Room{at(now), at(now), at(300)}).proposals;
     const auto wider = widen(plan, 2 + upto(4), 1 + upto(2), cluster, cents, at(now)).proposals;
     all.insert(all.end(), wider.begin(), wider.end());
     for (const auto& proposal : all) {

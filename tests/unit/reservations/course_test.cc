@@ -89,31 +89,73 @@ TEST(Course, OnlyASegmentThatContinuesOnTheSameNodesIsRolledInto) {
 
 TEST(Course, AWindowEndsWithItsSegmentAndNamesTheNextOne) {
   const auto plan = three_segments();
-  const auto window = window_of(plan, 1, running_in("sft.1"), {});
+  const auto window = window_of(plan, 1, running_in("sft.1"), {at(1'200), JobEnd::Why::kSegment});
   EXPECT_EQ(window.ends, at(1'200));
   EXPECT_FALSE(window.rolls_over);
   EXPECT_EQ(window.next_reservation, "sft.2");
   EXPECT_EQ(window.next_start, at(3'000));
   EXPECT_EQ(to_json(window).at("next_start"), 3'000);
-  EXPECT_TRUE(window_of(plan, 0, running_in("sft.0"), {}).rolls_over);
+  EXPECT_TRUE(window_of(plan, 0, running_in("sft.0"), {at(600), JobEnd::Why::kSegment}).rolls_over);
 }
 
 TEST(Course, TheLastWindowHasNoNext) {
-  const auto json = to_json(window_of(three_segments(), 2, running_in("sft.2"), {}));
+  const auto json = to_json(window_of(three_segments(), 2, running_in("sft.2"), {at(3'600), {}}));
   EXPECT_TRUE(json.at("next_reservation").is_null());
   EXPECT_TRUE(json.at("next_start").is_null());
   EXPECT_EQ(json.at("ends"), 3'600);
 }
 
 TEST(Course, AJobWhoseOwnTimeEndsGoesOnInTheSameSegment) {
-  auto job = running_in("sft.2");
-  job.started = at(3'000);
-  JobWishes wishes;
-  wishes.time = minutes{5};
-  const auto window = window_of(three_segments(), 2, job, wishes);
+  const auto window = window_of(three_segments(), 2, running_in("sft.2"), {at(3'300), JobEnd::Why::kWish});
   EXPECT_EQ(window.ends, at(3'300));
   EXPECT_EQ(window.next_reservation, "sft.2");
   EXPECT_EQ(window.next_start, at(3'300));
+}
+
+// In sft.2 since 3000.
+ClusterJob job_with_limit(minutes limit) {
+  auto job = running_in("sft.2");
+  job.started = at(3'000);
+  job.time_limit = limit;
+  job.end = job.started + limit;
+  return job;
+}
+
+void expect_end(const ClusterJob& job, std::optional<minutes> wish, const Leave& leave, int ends,
+                JobEnd::Why why) {
+  JobWishes wishes;
+  wishes.time = wish;
+  const auto end = due_end(job, wishes, three_segments().segments[2], leave);
+  EXPECT_EQ(end.at, at(ends));
+  EXPECT_EQ(end.why, why);
+}
+
+TEST(Course, AJobThatWasCutAtSubmitHasItsSegmentOrItsWishOnceItRuns) {
+  using Why = JobEnd::Why;
+  const Leave leave{minutes{2}, true};
+  expect_end(job_with_limit(minutes{2}), {}, leave, 3'600, Why::kSegment);
+  expect_end(job_with_limit(minutes{2}), minutes{5}, leave, 3'300, Why::kWish);
+  expect_end(job_with_limit(minutes{2}), minutes{50}, leave, 3'600, Why::kSegment);
+}
+
+TEST(Course, WherePolicyDoesNotLetItExceedSlurmsLimitsAJobEndsAtThem) {
+  using Why = JobEnd::Why;
+  const Leave leave{minutes{2}, false};
+  expect_end(job_with_limit(minutes{2}), {}, leave, 3'120, Why::kLimit);
+  expect_end(job_with_limit(minutes{2}), minutes{5}, leave, 3'120, Why::kLimit);
+  expect_end(job_with_limit(minutes{1}), minutes{1}, leave, 3'060, Why::kWish);
+  expect_end(job_with_limit(minutes{10}), {}, {minutes{20}, false}, 3'600, Why::kSegment);
+}
+
+TEST(Course, ALimitThatItsOwnerLoweredBeforeItStartedIsAWish) {
+  expect_end(job_with_limit(minutes{3}), minutes{5}, {}, 3'180, JobEnd::Why::kWish);
+}
+
+TEST(Course, AJobThatRolledOverHasTheTimeThatItsOwnerWished) {
+  auto job = job_with_limit(minutes{10});  // it began a segment ago, and had that segment's rest
+  job.started = at(2'700);
+  job.end = at(3'300);
+  expect_end(job, minutes{14}, {}, 3'540, JobEnd::Why::kWish);
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ class FakeCluster : public Cluster {
   }
   std::vector<ClusterNode> nodes() override { return call("nodes"), nodes_; }
   std::vector<ClusterPartition> partitions() override {
-    return {{"main", true, max_time, max_nodes, partition_up, groups}, {"night"}};
+    return {{"main", true, max_time, max_nodes, partition_up, groups, {}}, {"night"}};
   }
   ClusterTopology topology() override { return topology_; }
   std::vector<ClusterJob> jobs() override {
@@ -74,6 +74,18 @@ class FakeCluster : public Cluster {
   std::vector<std::string> accounts_of(std::uint32_t uid) override {
     return accounts_.contains(uid) ? accounts_[uid] : std::vector<std::string>{};
   }
+  std::vector<std::string> coordinated_by(std::uint32_t uid) override {
+    return coordinators_.contains(uid) ? coordinators_[uid] : std::vector<std::string>{};
+  }
+  std::optional<Members> members_of(const std::vector<std::string>& accounts) override {
+    if (!members_) return std::nullopt;
+    Members found;
+    for (const auto& account : accounts) {
+      if (members_->contains(account)) found[account] = (*members_)[account];
+    }
+    return found;
+  }
+  WallLimits wall_limits(const std::vector<std::string>&) override { return walls_; }
 
   void create_reservation(const ClusterReservation& wanted) override {
     call("create");
@@ -86,6 +98,7 @@ class FakeCluster : public Cluster {
   void update_reservation(const ClusterReservation& from, const ClusterReservation& to) override {
     call("update");
     if (!reservations_.contains(from.name)) throw ClusterError(Code::kMissing, "no such reservation");
+    if (refuses_updates) throw ClusterError(Code::kRefused, "not that");
     refuse_overlap(to);
     for (const auto& job : jobs()) {
       for (const auto& node : job.nodes) {
@@ -228,6 +241,9 @@ class FakeCluster : public Cluster {
   std::map<std::uint32_t, ClusterJob> jobs_;
   std::vector<ClusterNode> nodes_;
   std::map<std::uint32_t, std::vector<std::string>> accounts_;
+  std::map<std::uint32_t, std::vector<std::string>> coordinators_;
+  std::optional<Members> members_;  // none: no slurmdbd
+  WallLimits walls_;
   std::vector<std::string> calls;
   std::function<void()> after_create;
   std::function<void()> after_update;
@@ -239,6 +255,7 @@ class FakeCluster : public Cluster {
   bool cancels_work = true;
   bool refuses_requeue = false;
   std::chrono::sys_seconds booted{};
+  bool refuses_updates = false;                  // of reservations
   std::optional<std::chrono::minutes> max_time;  // of the partition main, as the next three
   std::optional<std::uint32_t> max_nodes;
   bool partition_up = true;

@@ -19,7 +19,7 @@ class World : public BookTest {
  public:
   World() {
     cluster_.now = 999'960;  // a full minute
-    settings_.policy.book = Policy::Book::kEveryone;
+    settings_.policy.book.everyone = true;
     settings_.policy.approve_above_nodes = 5;
     restart_stintd();
   }
@@ -199,7 +199,7 @@ std::vector<Operation> operations() {
       {"shrink in nodes", demo, [](World& w) { w.shrink_nodes(); }},
       {"share", demo,
        [](World& w) {
-         w.book().share("demo", {{"daemon"}, {}}, kRoot);
+         w.book().share("demo", {{"daemon"}, {}, {}, {}}, kRoot);
        }},
       {"transfer", demo, [](World& w) { w.book().transfer("demo", "daemon", kRoot); }},
       {"cancel", demo, [](World& w) { w.book().cancel("demo", kRoot, false); }},

@@ -87,7 +87,8 @@ TEST(Ledger, OneOfAnOlderVersionIsBroughtUpAndKeepsItsPlans) {
         "ALTER TABLE plans DROP COLUMN features; ALTER TABLE plans DROP COLUMN gpus; "
         "ALTER TABLE plans DROP COLUMN account; ALTER TABLE plans DROP COLUMN needs_approval; "
         "ALTER TABLE plans DROP COLUMN kept_cents; ALTER TABLE plans DROP COLUMN kept_until; "
-        "ALTER TABLE plans DROP COLUMN priced_gpus; "
+        "ALTER TABLE plans DROP COLUMN priced_gpus; ALTER TABLE plans DROP COLUMN accounts; "
+        "ALTER TABLE plans DROP COLUMN members; ALTER TABLE plans DROP COLUMN member_uids; "
         "PRAGMA user_version = 1");
   }
   Ledger ledger(path);

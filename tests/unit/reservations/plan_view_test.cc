@@ -64,6 +64,8 @@ TEST_F(PlanViewTest, APlanSaysWhatItCostWhatCameBackWhatWasUsedAndByWhichJobs) {
       {"state", "cancelled"},
       {"owner", "alice"},
       {"users", {"alice"}},
+      {"accounts", {"physics"}},
+      {"members", {"bob", "carol"}},
       {"partition", "main"},
       {"nodes", 1},
       {"switches", 1},

@@ -51,30 +51,64 @@ TEST(Settings, EveryKeyIsRead) {
   const auto settings = settings_from(
       "[stintd]\nledger = /tmp/x.db\nlog_level = warn\nprobe_interval = 250ms\nprobe_timeout = 1.5s\n"
       "probes_needed = 4\nthreads = 3\n[policy]\nbook = users:alice, bob\nmax_nodes = 16\nmax_duration = 2d\n"
-      "max_lead = 30d\nallowed_partitions = main,gpu\n[price]\nnode_hour = 2.50\ncurrency = CHF\n");
+      "min_lead = 1h\nmax_lead = 30d\nallowed_partitions = main,gpu\nallowed_features = a100,v100\n"
+      "exceed_max_time = no\n[price]\nnode_hour = 2.50\ncurrency = CHF\n");
   EXPECT_EQ(settings.ledger, "/tmp/x.db");
   EXPECT_EQ(settings.log_level, "warn");
   EXPECT_EQ(settings.probe_interval, milliseconds{250});
   EXPECT_EQ(settings.probe_timeout, milliseconds{1500});
   EXPECT_EQ(settings.probes_needed, 4);
   EXPECT_EQ(settings.threads, 3);
-  EXPECT_EQ(settings.policy.book, Policy::Book::kUsers);
-  EXPECT_THAT(settings.policy.users, testing::ElementsAre("alice", "bob"));
+  EXPECT_THAT(settings.policy.book.users, testing::ElementsAre("alice", "bob"));
   EXPECT_EQ(settings.policy.max_nodes, 16);
   EXPECT_EQ(settings.policy.max_duration, std::chrono::days{2});
+  EXPECT_EQ(settings.policy.min_lead, std::chrono::hours{1});
   EXPECT_EQ(settings.policy.max_lead, std::chrono::days{30});
+  EXPECT_THAT(settings.policy.allowed_features, testing::ElementsAre("a100", "v100"));
+  EXPECT_FALSE(settings.policy.exceed_max_time);
   EXPECT_THAT(settings.policy.allowed_partitions, testing::ElementsAre("main", "gpu"));
   EXPECT_EQ(settings.money.prices.node_hour.format(), "2.50");
   EXPECT_EQ(settings.money.prices.currency, "CHF");
 }
 
+TEST(Settings, WhoMayBookAndApproveIsSaidInOneGrammar) {
+  const auto all = parse_who("users:alice, bob accounts:physics,chem coordinators");
+  EXPECT_THAT(all.users, testing::ElementsAre("alice", "bob"));
+  EXPECT_THAT(all.accounts, testing::ElementsAre("physics", "chem"));
+  EXPECT_TRUE(all.coordinators);
+  EXPECT_FALSE(all.everyone);
+  EXPECT_TRUE(parse_who("everyone").everyone);
+  EXPECT_TRUE(parse_who("operators").users.empty());
+  EXPECT_TRUE(settings_from("[policy]\napprovers = coordinators\n").policy.approvers.coordinators);
+}
+
+TEST(Settings, ApproversWithoutAWordBeforeThemAreUsers) {
+  EXPECT_THAT(settings_from("[policy]\napprovers = carol, dave\n").policy.approvers.users,
+              testing::ElementsAre("carol", "dave"));
+  EXPECT_THAT(error_of("[policy]\nbook = carol, dave\n"),
+              testing::HasSubstr("'carol,dave' is none of operators"));
+}
+
+TEST(Settings, ALeadThatNothingCouldKeepIsRefused) {
+  EXPECT_EQ(error_of("[policy]\nmin_lead = 2d\nmax_lead = 1d\n"),
+            "[policy] min_lead is longer than max_lead (1-00:00:00): nothing could be booked");
+}
+
 TEST(Settings, WrongValuesAreNamedWithTheirLine) {
-  const std::vector<std::string> bad{"[stintd]\nledger = here.db\n",     "[stintd]\nlog_level = loud\n",
-                                     "[stintd]\nprobe_interval = 1ms\n", "[stintd]\nprobe_interval = fast\n",
-                                     "[stintd]\nthreads = 0\n",          "[stintd]\nprobes_needed = 1\n",
-                                     "[policy]\nbook = nobody\n",        "[policy]\nbook = users:a,,b\n",
-                                     "[policy]\nmax_nodes = -1\n",       "[policy]\nmax_duration = forever\n",
-                                     "[price]\nnode_hour = cheap\n",     "[price]\ncurrency = ten letters\n",
+  const std::vector<std::string> bad{"[stintd]\nledger = here.db\n",
+                                     "[stintd]\nlog_level = loud\n",
+                                     "[stintd]\nprobe_interval = 1ms\n",
+                                     "[stintd]\nprobe_interval = fast\n",
+                                     "[stintd]\nthreads = 0\n",
+                                     "[stintd]\nprobes_needed = 1\n",
+                                     "[policy]\nbook = nobody\n",
+                                     "[policy]\nbook = users:a,,b\n",
+                                     "[policy]\nbook = operators users:a\n",
+                                     "[policy]\nbook = accounts:\n",
+                                     "[policy]\nmax_nodes = -1\n",
+                                     "[policy]\nmax_duration = forever\n",
+                                     "[price]\nnode_hour = cheap\n",
+                                     "[price]\ncurrency = ten letters\n",
                                      "[stintd]\nlisten = here\n"};
   for (const auto& text : bad) {
     const std::string key = text.substr(text.find('\n') + 1, text.find(" =") - text.find('\n') - 1);

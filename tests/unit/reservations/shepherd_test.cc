@@ -51,8 +51,8 @@ class ShepherdTest : public testing::Test {
       cluster_.reservations_[s.reservation] = {s.reservation, s.start, s.end, s.nodes, {"alice"}, "main"};
   }
   void restart_stintd() {
-    shepherd_ = std::make_unique<Shepherd>(cluster_, ledger_, metrics_, ShepherdSettings{},
-                                           [this] { return cluster_.now; });
+    shepherd_ =
+        std::make_unique<Shepherd>(cluster_, ledger_, metrics_, settings_, [this] { return cluster_.now; });
   }
   void tend_at(double time) {
     cluster_.now = time;
@@ -95,6 +95,7 @@ class ShepherdTest : public testing::Test {
   FakeCluster cluster_{8};
   Ledger ledger_;
   Metrics metrics_;
+  ShepherdSettings settings_;
   Plan plan_;
   std::unique_ptr<Shepherd> shepherd_;
 };
@@ -555,6 +556,91 @@ TEST_F(ShepherdTest, ARoundWithoutAControllerChangesNothingAndTheNextOneDoesIt) 
   cluster_.away = false;
   tend_at(1'592);
   EXPECT_EQ(job().restart, 1U);
+}
+
+// node1 and node2 for ten minutes; Slurm lets jobs of alice's account run two.
+class LimitedTest : public ShepherdTest {
+ protected:
+  LimitedTest() {
+    cluster_.walls_.associations = {{kUser, "physics", "", true, "normal", minutes{2}}};
+    auto& job = add_running();
+    job.account = "physics";
+    job.time_limit = minutes{2};
+    job.end = at(1'125);
+  }
+  void exceed(bool allowed) {
+    settings_.exceed_max_time = allowed;
+    restart_stintd();
+  }
+};
+
+TEST_F(LimitedTest, ARunningJobHasAllOfItsSegmentWherePolicyAllows) {
+  tend_at(1'010);
+  EXPECT_EQ(job().end, at(1'600));
+  EXPECT_EQ(shepherd_->window(kJob, kUser).ends, at(1'600));
+}
+
+TEST_F(LimitedTest, WherePolicyDoesNotItIsWarnedAndRequeuedIntoTheSameSegment) {
+  exceed(false);
+  tend_at(1'010);
+  EXPECT_EQ(job().end, at(1'125));
+  EXPECT_EQ(cluster_.warnings[kJob], 0);
+  tend_at(1'066);
+  EXPECT_EQ(cluster_.warnings[kJob], 1);
+  EXPECT_EQ(job().restart, 0U);
+  tend_at(1'116);
+  EXPECT_EQ(job().restart, 1U);
+  EXPECT_EQ(job().reservation, "sft.0");
+  EXPECT_THAT(event_names(), ElementsAre("warned", "sent_on"));
+}
+
+TEST_F(LimitedTest, ARunSeesItsWindowCloseWithTheLimitAndGoesOnInTheSameSegment) {
+  exceed(false);
+  const auto window = shepherd_->window(kJob, kUser);
+  EXPECT_EQ(window.ends, at(1'125));
+  EXPECT_EQ(window.next_reservation, "sft.0");
+  EXPECT_EQ(window.next_start, at(1'125));
+}
+
+TEST_F(LimitedTest, ARunThatSlurmEndsAtTheLimitGoesOnInTheSameSegment) {
+  exceed(false);
+  job().admin_comment = "stint plan=sft recipe=tiny@12345678";
+  tend_at(1'060);
+  job().state = JobState::kFinished;
+  job().timed_out = true;
+  tend_at(1'126);
+  EXPECT_EQ(job().restart, 1U);
+  EXPECT_EQ(job().reservation, "sft.0");
+  EXPECT_EQ(job().time_limit, minutes{2});
+}
+
+TEST_F(LimitedTest, ALimitThatWasRaisedForTheRunIsTakenBackBeforeTheNextStart) {
+  auto& job = this->job();
+  job.state = JobState::kPending;
+  job.nodes.clear();
+  job.time_limit = minutes{9};
+  tend_at(1'010);
+  EXPECT_EQ(job.time_limit, minutes{2});
+}
+
+TEST_F(LimitedTest, AWaitingJobIsFittedWhenTheLimitsChange) {
+  auto& job = this->job();
+  job.state = JobState::kPending;
+  job.nodes.clear();
+  job.qos = "short";
+  tend_at(1'010);
+  cluster_.walls_.qos = {{"short", minutes{1}, false, false}};
+  tend_at(1'022);
+  EXPECT_EQ(job.time_limit, minutes{1});
+}
+
+TEST_F(ShepherdTest, AWishThatTheSegmentCutIsNoReasonNotToSendItOn) {
+  auto& job = add_running("stint plan=sft time=60");
+  tend_at(1'010);
+  EXPECT_EQ(job.end, at(1'600));
+  tend_at(1'591);
+  EXPECT_EQ(job.restart, 1U);
+  EXPECT_EQ(job.reservation, "sft.1");
 }
 
 TEST_F(ShepherdTest, TheWindowIsForTheOwnerOfARunningJobOfAPlan) {

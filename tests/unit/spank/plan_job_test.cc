@@ -161,7 +161,41 @@ TEST(PlanJob, ThePartitionsLimitIsTheJobsToo) {
             "plan demo: time limit cut to 00:40:00; partition main allows no more");
   request.time_min = minutes(41);
   EXPECT_EQ(std::get<Refusal>(decide(request)).message,
-            "plan demo: its partition main allows 00:40:00 at most; lower --time-min");
+            "plan demo: partition main allows 00:40:00 at most; lower --time-min");
+}
+
+// alice: physics by default, up to 20 minutes; QOS short allows 10.
+PlanTable limited_table() {
+  PlanTable table = sample_table();
+  table.limits.qos = {{"short", minutes(10), false, false}};
+  table.limits.associations = {{kAlice, "physics", "", true, "normal", minutes(20)}};
+  return table;
+}
+
+TEST(PlanJob, MaxWallOfItsAccountOrQosIsTheJobsToo) {
+  const auto limit_of = [](const std::string& account, const std::string& qos) {
+    JobRequest request = job_in("demo");
+    request.account = account;
+    request.qos = qos;
+    return std::get<JobChanges>(decide_plan_job(request, limited_table(), kNow)).time_limit;
+  };
+  EXPECT_EQ(limit_of("", ""), minutes(20));
+  EXPECT_EQ(limit_of("physics", ""), minutes(20));
+  EXPECT_EQ(limit_of("chem", ""), minutes(60));
+  EXPECT_EQ(limit_of("", "short"), minutes(10));
+}
+
+TEST(PlanJob, WhatCutItsTimeIsNamed) {
+  JobRequest request = job_in("demo");
+  request.time_limit = minutes(30);
+  EXPECT_EQ(std::get<JobChanges>(decide_plan_job(request, limited_table(), kNow)).note,
+            "plan demo: time limit cut to 00:20:00; account physics allows no more");
+  request.qos = "short";
+  EXPECT_EQ(std::get<JobChanges>(decide_plan_job(request, limited_table(), kNow)).note,
+            "plan demo: time limit cut to 00:10:00; QOS short allows no more");
+  request.time_min = minutes(11);
+  EXPECT_EQ(std::get<Refusal>(decide_plan_job(request, limited_table(), kNow)).message,
+            "plan demo: QOS short allows 00:10:00 at most; lower --time-min");
 }
 
 TEST(PlanJob, LongerWishOfTheRecipeIsCutInSilence) {
