@@ -22,6 +22,7 @@ FOREIGN = [
     (("slurm/",), ("spank/", "reservations/slurm_")),
     (("torch/", "ATen/", "c10/"), HEAVY),
     (("ucp/", "uct/", "ucs/"), ("trainer/comm/",)),
+    (("nccl", "cuda"), ("trainer/comm/gpu_kernels.cu",)),
     (("hwloc.h", "hwloc/"), ("trainer/topology/",)),
     (("munge.h",), ("base/http.cc",)),
     (("ini.h",), ("base/ini.cc",)),
