@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <functional>
-#include <optional>
+#include <iterator>
 
 namespace stint::reservations {
 namespace {
@@ -45,6 +45,16 @@ sys_seconds next_end(const std::vector<Claim>& claims, sys_seconds from, sys_sec
   }
   return end;
 }
+
+// What began by then has not ended the job, nor will it. Slurm ends a job some time after its limit.
+sys_seconds heeded_since(const ClusterJob& job, sys_seconds now) {
+  constexpr std::chrono::seconds kEndsLate{120};
+  if (!job.end) return now;
+  const bool over = job.state == JobState::kFinished;
+  return std::min(now, *job.end - (over ? kEndsLate : std::chrono::seconds{1}));
+}
+
+constexpr double kBoardLife = 2;  // seconds
 
 }  // namespace
 
@@ -97,6 +107,42 @@ std::vector<Segment> rooms_in(const Segment& segment, const std::vector<Claim>& 
     }
   }
   return rooms.empty() ? std::vector<Segment>{segment} : rooms;
+}
+
+std::optional<Plan> cut_for(const ClusterJob& job, const Plan& plan, const ReservationsOfNodes& reservations,
+                            sys_seconds now) {
+  const bool has_nodes = job.state != JobState::kPending && !job.nodes.empty();
+  const auto own = has_nodes ? job.nodes : std::vector<std::string>{};
+  const std::size_t count = has_nodes ? own.size() : std::max<std::size_t>(1, job.node_count);
+  const sys_seconds since = has_nodes ? heeded_since(job, now) : now;
+  std::vector<Segment> rooms;
+  bool cut = false;
+  for (const auto& segment : plan.segments) {
+    const auto claims = claims_on(segment, reservations, since);
+    const bool here = job.reservation == segment.reservation;
+    auto parts = rooms_in(segment, claims, count, here ? own : std::vector<std::string>{}, since);
+    cut = cut || !claims.empty();
+    std::move(parts.begin(), parts.end(), std::back_inserter(rooms));
+  }
+  if (!cut) return std::nullopt;
+  Plan as_cut = plan;
+  as_cut.segments = std::move(rooms);
+  return as_cut;
+}
+
+std::shared_ptr<const ReservationsOfNodes> ReservationBoard::of_nodes() {
+  struct Seen {
+    std::vector<ClusterReservation> reservations;
+    ReservationsOfNodes of_nodes;
+  };
+  const std::lock_guard lock(mutex_);
+  if (seen_ && now_() - loaded_ < kBoardLife) return seen_;
+  const auto seen = std::make_shared<Seen>();
+  seen->reservations = cluster_.reservations();
+  seen->of_nodes = by_node(seen->reservations);
+  loaded_ = now_();
+  seen_ = std::shared_ptr<const ReservationsOfNodes>(seen, &seen->of_nodes);
+  return seen_;
 }
 
 }  // namespace stint::reservations

@@ -5,6 +5,10 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -34,5 +38,29 @@ std::vector<Claim> claims_on(const Segment& segment, const ReservationsOfNodes& 
 // matter: the segment alone. Without any part: the segment too, and the job waits.
 std::vector<Segment> rooms_in(const Segment& segment, const std::vector<Claim>& claims, std::size_t count,
                               const std::vector<std::string>& own, std::chrono::sys_seconds now);
+
+// The plan as it is for one job: segments with claims in place of which stand their rooms, several of one
+// reservation then. None: no claim matters. A claim that began under the running job and did not end it is
+// ignored: whoever laid it over the job wants it to run on.
+std::optional<Plan> cut_for(const ClusterJob& job, const Plan& plan, const ReservationsOfNodes& reservations,
+                            std::chrono::sys_seconds now);
+
+// Slurm's reservations as they were a moment ago. Safe from several threads.
+class ReservationBoard {
+ public:
+  using Now = std::function<double()>;  // seconds since the epoch
+
+  ReservationBoard(Cluster& cluster, Now now) : cluster_(cluster), now_(std::move(now)) {}
+
+  // Valid as long as it is held. Throws ClusterError.
+  std::shared_ptr<const ReservationsOfNodes> of_nodes();
+
+ private:
+  Cluster& cluster_;
+  Now now_;
+  std::mutex mutex_;
+  double loaded_ = 0;
+  std::shared_ptr<const ReservationsOfNodes> seen_;
+};
 
 }  // namespace stint::reservations

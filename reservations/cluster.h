@@ -66,6 +66,7 @@ struct ClusterJob {
   bool timed_out = false;          // finished: Slurm ended it for its time limit or its reservation
   bool killed_by_warning = false;  // finished: by the signal that warns of a segment's end
   std::vector<std::string> nodes;  // while it has some
+  std::uint32_t node_count = 0;    // of these, or the fewest that it waits for
   std::string partition;
   std::string reservation;
   std::string admin_comment;

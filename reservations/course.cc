@@ -53,6 +53,11 @@ std::string with_remark(const std::string& admin_comment, const std::string& rem
   return text;
 }
 
+std::size_t number_of(const Segment& segment) {
+  const auto dot = segment.reservation.rfind('.');
+  return static_cast<std::size_t>(parse_integer(segment.reservation.substr(dot + 1), 0, INT32_MAX));
+}
+
 std::optional<std::size_t> segment_of(const Plan& plan, const std::string& reservation) {
   for (std::size_t k = 0; k < plan.segments.size(); ++k) {
     if (plan.segments[k].reservation == reservation) return k;
@@ -107,7 +112,7 @@ JobWindow window_of(const Plan& plan, std::size_t k, const ClusterJob& job, cons
   const auto& segment = plan.segments[k];
   JobWindow window;
   window.plan = plan.name;
-  window.segment = k;
+  window.segment = number_of(segment);
   window.reservation = segment.reservation;
   window.ends = end.at;
   window.rolls_over = end.why == JobEnd::Why::kSegment && rolls_over(plan, k, job.nodes);

@@ -34,7 +34,10 @@ JobWishes parse_wishes(const std::string& admin_comment);
 // The comment with a text for people behind the tag; an empty text takes it out. The tag stays readable.
 std::string with_remark(const std::string& admin_comment, const std::string& remark);
 
-// Index of the segment that the reservation is, none: of another plan.
+// Which segment of its plan it is, by its reservation's name: rooms of one segment bear the same number.
+std::size_t number_of(const Segment& segment);
+
+// Index of the (first) segment that the reservation is, none: of another plan.
 std::optional<std::size_t> segment_of(const Plan& plan, const std::string& reservation);
 
 // Where a job that is not running belongs: the first segment with room from `from` on, yet not before the one
@@ -72,10 +75,10 @@ JobEnd end_of(const ClusterJob& job, const JobEnd& due);
 // The window of a running job, for those who must save before it closes.
 struct JobWindow {
   std::string plan;
-  std::size_t segment = 0;
+  std::size_t segment = 0;  // its number
   std::string reservation;
   std::chrono::sys_seconds ends{};
-  std::optional<std::size_t> next;  // the segment to go on in; the same one where only a time limit ends
+  std::optional<std::size_t> next;  // index of where to go on; the same one where only a time limit ends
   std::string next_reservation;
   std::optional<std::chrono::sys_seconds> next_start;
   bool rolls_over = false;  // goes on running past `ends`: it is moved before

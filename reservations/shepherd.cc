@@ -46,7 +46,8 @@ Shepherd::Shepherd(Cluster& cluster, Ledger& ledger, Metrics& metrics, ShepherdS
       metrics_(metrics),
       settings_(settings),
       now_(std::move(now)),
-      limits_(cluster, now_) {}
+      limits_(cluster, now_),
+      board_(cluster, now_) {}
 
 sys_seconds Shepherd::now() const {
   return sys_seconds{seconds{static_cast<std::int64_t>(now_())}};
@@ -82,6 +83,7 @@ void Shepherd::forget_others(const std::vector<ClusterJob>& jobs) {
   std::erase_if(ended_, [&](const Stay& stay) { return !there.contains(std::get<0>(stay)); });
   std::erase_if(warned_, gone);
   std::erase_if(look_again_, gone);
+  std::erase_if(placed_, gone);
   std::erase_if(woken_, gone);
   std::erase_if(homeless_, gone);
 }
@@ -98,7 +100,8 @@ void Shepherd::tend(const ClusterJob& job) {
   if (!plan) return;
   if (plan->phase == Phase::kBooking || plan->phase == Phase::kCancelling) return;  // settled soon
   if (!may_use(*plan, job.uid)) return tend_stranger(job, plan->name);
-  const Charge charge{job, *plan, wishes};
+  const auto cut = cut_for(job, *plan, *board_.of_nodes(), now());
+  const Charge charge{job, cut ? *cut : *plan, wishes};
   if (job.state == JobState::kPending) tend_pending(charge);
   if (plan->phase != Phase::kBooked) return;
   if (job.state == JobState::kRunning) tend_running(charge);
@@ -127,7 +130,9 @@ void Shepherd::place(const Charge& charge, std::size_t k) {
   const auto& job = charge.job;
   const auto& segment = charge.plan.segments[k];
   const auto fitted = fitted_limit(segment, now(), charge.wishes, limits_.of(job));
-  const bool moves = job.reservation != segment.reservation;
+  const auto before = placed_.find(job.id);
+  const bool moves =
+      job.reservation != segment.reservation || (before != placed_.end() && before->second != segment.start);
   const bool too_long = !job.time_limit || *job.time_limit > fitted;
   auto& woken = woken_[job.id];
   const bool begun = segment.start <= now() && now() < segment.start + kWakeFor;
@@ -138,6 +143,7 @@ void Shepherd::place(const Charge& charge, std::size_t k) {
                        moves || too_long ? fitted : std::min(fitted, *job.time_limit));
     woken = now_();
   }
+  placed_[job.id] = segment.start;
   // A remark of ours came with a hold of ours.
   const auto plain = with_remark(job.admin_comment, "");
   const bool remarked = plain != job.admin_comment;
@@ -146,8 +152,8 @@ void Shepherd::place(const Charge& charge, std::size_t k) {
   homeless_.erase(job.id);
   if (moves || remarked) {
     add_event(job.id, "segment",
-              fmt::format("waits for segment {} of plan {}, which begins {}", k, charge.plan.name,
-                          format_time(segment.start)));
+              fmt::format("waits for segment {} of plan {}, which begins {}", number_of(segment),
+                          charge.plan.name, format_time(segment.start)));
   }
 }
 
@@ -216,7 +222,8 @@ std::size_t Shepherd::roll_over(const Charge& charge, std::size_t k) {
     cluster_.set_job_reservation(job.id, next.reservation);
     ++k;
     add_event(job.id, "rolled_over",
-              fmt::format("runs on in segment {} of plan {} until {}", k, plan.name, format_time(next.end)));
+              fmt::format("runs on in segment {} of plan {} until {}", number_of(next), plan.name,
+                          format_time(next.end)));
   }
   return k;
 }
@@ -255,8 +262,8 @@ void Shepherd::warn(const Charge& charge, std::size_t k, sys_seconds ends) {
   const auto& [job, plan, wishes] = charge;
   if (wishes.own_signal) return;
   if (warned_.contains({job.id, job.restart})) return;
-  const auto event = fmt::format("SIGUSR1: its time in segment {} of plan {} ends {}, restart {}", k,
-                                 plan.name, format_time(ends), job.restart);
+  const auto event = fmt::format("SIGUSR1: its time in segment {} of plan {} ends {}, restart {}",
+                                 number_of(plan.segments[k]), plan.name, format_time(ends), job.restart);
   if (!time_of_event(job.id, "warned", event)) {
     try {
       cluster_.warn_job(job.id);
@@ -274,8 +281,8 @@ void Shepherd::send_on(const Charge& charge, std::size_t k, std::size_t next) {
   const auto& [job, plan, wishes] = charge;
   const auto& segment = plan.segments[next];
   if (next != k && segment.end <= plan.segments[k].end) return;
-  const auto event = fmt::format("requeued for segment {} of plan {}, which begins {}", next, plan.name,
-                                 format_time(segment.start));
+  const auto event = fmt::format("requeued for segment {} of plan {}, which begins {}", number_of(segment),
+                                 plan.name, format_time(segment.start));
   const auto sent = time_of_event(job.id, "sent_on", event);
   if (!sent || *sent < static_cast<double>(unix_of(job.started))) add_event(job.id, "sent_on", event);
   cluster_.set_job_reservation(job.id, segment.reservation);
@@ -295,21 +302,20 @@ void Shepherd::tend_ended(const Charge& charge) {
     if (by_segment && rolls_over(plan, k, job.nodes)) continue;
     const auto lead = job.timed_out ? kEndSlack : std::max(kClosing, settings_.warn_before);
     if (job.end >= due.at - lead && job.end <= due.at + kEndsLate)
-      return bring_back(charge, by_segment ? k + 1 : k);
+      return bring_back(charge, k, by_segment ? std::max(now(), segment.end) : now());
   }
 }
 
-// `first`: the first segment that it may go on in.
-void Shepherd::bring_back(const Charge& charge, std::size_t first) {
+// From segment k, to go on at `from` or later.
+void Shepherd::bring_back(const Charge& charge, std::size_t k, sys_seconds from) {
   const auto& [job, plan, wishes] = charge;
-  if (first >= plan.segments.size()) return;
-  const auto next = segment_for(plan, plan.segments[first].reservation, now());
+  const auto next = segment_for(plan, plan.segments[k].reservation, from);
   if (!next) return;
   const auto& segment = plan.segments[*next];
   cluster_.requeue_job(job.id);
   add_event(job.id, "sent_on",
             fmt::format("{} ended it; requeued for segment {} of plan {}, which begins {}",
-                        job.timed_out ? "the end of its time" : "the warning", *next, plan.name,
+                        job.timed_out ? "the end of its time" : "the warning", number_of(segment), plan.name,
                         format_time(segment.start)));
   cluster_.place_job(job.id, segment.reservation, fitted_limit(segment, now(), wishes, limits_.of(job)));
 }
@@ -322,7 +328,10 @@ JobWindow Shepherd::window(std::uint32_t id, std::uint32_t uid) {
   if (job->uid != uid && !cluster_.is_operator(uid)) refuse(403, "job {}: is not yours", id);
   const auto wishes = parse_wishes(job->admin_comment);
   if (wishes.plan.empty()) refuse(409, "job {}: was not submitted with --training-plan", id);
-  const auto plan = ledger_.find_plan(wishes.plan);
+  auto plan = ledger_.find_plan(wishes.plan);
+  if (plan) {
+    if (auto cut = cut_for(*job, *plan, *board_.of_nodes(), now())) plan = std::move(cut);
+  }
   const auto k = plan ? segment_of(*plan, job->reservation) : std::nullopt;
   if (!k || !may_use(*plan, job->uid) || job->state != JobState::kRunning) {
     refuse(409, "job {}: does not run in a segment of plan {}", id, wishes.plan);

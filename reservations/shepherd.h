@@ -25,6 +25,7 @@
 #include <tuple>
 #include <vector>
 
+#include "reservations/claims.h"
 #include "reservations/cluster.h"
 #include "reservations/course.h"
 #include "reservations/job_limits.h"
@@ -82,7 +83,7 @@ class Shepherd {
   void warn(const Charge& charge, std::size_t k, std::chrono::sys_seconds ends);
   void send_on(const Charge& charge, std::size_t k, std::size_t next);
   void tend_ended(const Charge& charge);
-  void bring_back(const Charge& charge, std::size_t first);
+  void bring_back(const Charge& charge, std::size_t k, std::chrono::sys_seconds from);
 
   std::optional<double> time_of_event(std::uint32_t job, const std::string& event,
                                       const std::string& detail) const;
@@ -94,6 +95,7 @@ class Shepherd {
   ShepherdSettings settings_;
   Now now_;
   JobLimits limits_;
+  ReservationBoard board_;
 
   // Of one round.
   std::map<std::string, std::optional<Plan>> plans_;
@@ -103,6 +105,7 @@ class Shepherd {
       std::tuple<std::uint32_t, std::uint32_t, std::string, std::int64_t>;  // job, restart, reservation, end
   std::set<Stay> ended_;                                                    // whose end is set
   std::map<std::uint32_t, double> look_again_;                              // after a refusal
+  std::map<std::uint32_t, std::chrono::sys_seconds> placed_;                // for a segment of this start
   std::map<std::uint32_t, double> woken_;                                   // when it was last
   std::map<std::uint32_t, double> homeless_;                                // since when
   std::set<std::pair<std::uint32_t, std::uint32_t>> warned_;                // job, restart

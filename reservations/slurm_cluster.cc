@@ -141,6 +141,7 @@ ClusterJob to_job(const job_info_t& info) {
   job.timed_out = job.state == JobState::kFinished && (info.job_state & JOB_STATE_BASE) == JOB_TIMEOUT;
   job.killed_by_warning = job.state == JobState::kFinished && died_of_warning(info);
   job.nodes = hosts_of(info.nodes);
+  if (info.num_nodes != NO_VAL) job.node_count = info.num_nodes;
   job.partition = text_of(info.partition);
   job.reservation = text_of(info.resv_name);
   job.admin_comment = text_of(info.admin_comment);

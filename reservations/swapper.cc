@@ -92,8 +92,8 @@ void Swapper::swap_claimed(Plan& plan, std::size_t k, const ReservationsOfNodes&
     std::vector<std::string> nodes;
     for (const auto& claim : there) nodes.push_back(claim.node);
     note_once(plan, "nodes claimed",
-              fmt::format("{} of {}: {}; what runs there goes on, jobs that would run into it wait",
-                          format_host_list(nodes), plan.segments[k].reservation, claim_text(there.front())));
+              fmt::format("{} of {}: {}; jobs end before it and go on after it", format_host_list(nodes),
+                          plan.segments[k].reservation, claim_text(there.front())));
   }
 }
 

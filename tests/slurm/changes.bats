@@ -94,23 +94,6 @@ waits_freely() { [[ $(comment_of "$1") == "stint plan=ours"* ]] && ! comment_say
   as_nobody sbatch --training-plan=large --chdir / --output /dev/null --wrap true
 }
 
-@test "maintenance laid over a plan: its nodes are swapped while others are free, else its history says so" {
-  stint plan create --name over --nodes 3 --start now+5m --duration 10m
-  before=$(reservation over | grep -oP '(?<= Nodes=)\S+')
-  scontrol create reservation ReservationName=maint Flags=MAINT,IGNORE_JOBS StartTime=now+8minutes Duration=60 \
-    Nodes="$before" Users=root
-  apart() { ! scontrol show hostnames "$(reservation over | grep -oP '(?<= Nodes=)\S+')" | grep -qxFf <(scontrol show hostnames "$before"); }
-  wait_until 10 apart
-  [[ $(nodes over) == 3 ]]
-  scontrol delete ReservationName=maint
-  scontrol create reservation ReservationName=maint Flags=MAINT,IGNORE_JOBS StartTime=now+8minutes Duration=60 \
-    Nodes=ALL Users=root
-  told() { [[ $(stint plan history over) == *"nodes claimed"*"reservation maint takes it from"* ]]; }
-  wait_until 10 told
-  [[ $(nodes over) == 3 ]]
-  scontrol delete ReservationName=maint
-}
-
 @test "a plan keeps its kind of node: a swap never brings in another" {
   scontrol update nodename=node1,node2 activefeatures=fast availablefeatures=fast
   stint plan create --name kind --nodes 1 --duration 10m --features fast

@@ -143,6 +143,64 @@ TEST_F(ShepherdTest, ALimitBeyondThePartitionsIsLoweredSoThatTheJobStarts) {
   EXPECT_EQ(job().time_limit, minutes{2});
 }
 
+// As an admin does it, over whatever is there.
+class ClaimedShepherdTest : public ShepherdTest {
+ protected:
+  ClaimedShepherdTest() {
+    cluster_.reservations_["maint"] = {"maint", at(1'300), at(1'420), nodes_, {"root"}, ""};
+  }
+};
+
+TEST_F(ClaimedShepherdTest, AWaitingJobIsGivenTheTimeBeforeMaintenanceThenTheTimeAfterIt) {
+  add_pending().node_count = 2;
+  tend_at(1'010);
+  EXPECT_EQ(job().reservation, "sft.0");
+  EXPECT_EQ(job().time_limit, minutes{4});
+  tend_at(1'290);
+  EXPECT_EQ(job().reservation, "sft.0");
+  EXPECT_EQ(job().time_limit, minutes{3});
+}
+
+TEST_F(ClaimedShepherdTest, ARunningJobEndsBeforeMaintenanceAndGoesOnAfterItInTheSameSegment) {
+  add_running();
+  tend_at(1'010);
+  EXPECT_EQ(job().end, at(1'300));
+  const auto window = shepherd_->window(kJob, kUser);
+  EXPECT_EQ(window.ends, at(1'300));
+  EXPECT_EQ(window.next_reservation, "sft.0");
+  EXPECT_EQ(window.next_start, at(1'420));
+  EXPECT_EQ(window.segment, 0U);
+  tend_at(1'292);
+  EXPECT_EQ(count("requeue"), 1);
+  EXPECT_EQ(job().reservation, "sft.0");
+}
+
+TEST_F(ClaimedShepherdTest, OneThatSlurmEndedJustAfterMaintenanceBeganIsBroughtBack) {
+  add_running().end = at(1'330);
+  job().state = JobState::kFinished;
+  job().timed_out = true;
+  tend_at(1'340);
+  EXPECT_EQ(count("requeue"), 1);
+  EXPECT_EQ(job().reservation, "sft.0");
+  EXPECT_EQ(job().time_limit, minutes{3});
+}
+
+TEST_F(ClaimedShepherdTest, MaintenanceThatIsLaidOverARunningJobFromNowOnLetsItRun) {
+  add_running();
+  job().end = at(1'600);
+  tend_at(1'305);
+  EXPECT_EQ(job().end, at(1'600));
+  EXPECT_EQ(shepherd_->window(kJob, kUser).ends, at(1'600));
+}
+
+TEST_F(ClaimedShepherdTest, AJobThatEndsThereInTimeIsNotGivenMoreWhenMaintenanceBegins) {
+  add_running();
+  tend_at(1'010);
+  job().restart = 0;
+  tend_at(1'301);
+  EXPECT_EQ(job().end, at(1'300));
+}
+
 TEST_F(ShepherdTest, AUsersOwnTimeLimitIsKeptInTheNextSegment) {
   add_pending("sft.0", "stint plan=sft time=4").time_limit = minutes{4};
   tend_at(1'580);
