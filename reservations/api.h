@@ -10,7 +10,7 @@
 //   POST   /v1/plans             {name, nodes, spares?, start?, duration, partition?, features?,
 //                                gpus_per_node?, users?, accounts?, account?, quote?}
 //                                or {name, offer, users?, accounts?, account?, quote?} -> plan
-//   POST   /v1/report            {from?, to?, account?} -> {from, to, lines}
+//   POST   /v1/report            {from?, to?, account?} -> {from, to, lines}; asked for by days: 2026-11-01
 //   GET    /v1/plans             -> [plan]
 //   GET    /v1/plans/NAME        -> plan with its jobs: [{id, name, user, state, reservation, nodes}]
 //   GET    /v1/plans/NAME/history -> [{t, who, action, detail}]

@@ -64,7 +64,7 @@ struct Plan {
   std::vector<std::string> members;        // these, as last seen, without those among users
   std::vector<std::uint32_t> member_uids;  // of members, in the same order
   std::string account;                     // that is charged
-  NodeKind kind;  // of every node, also of those that replace others; gpus: the fewest of any at booking
+  NodeKind kind;         // of every node, also of those that replace others; gpus: as many as were priced
   int priced_gpus = -1;  // each node's in the class that was priced; -1: as kind has them
   int nodes = 0;
   int spares = 0;

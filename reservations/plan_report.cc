@@ -30,8 +30,8 @@ struct Options {
   std::string account;
 };
 
-std::int64_t count(sys_seconds time) {
-  return time.time_since_epoch().count();
+std::string date_of(sys_seconds time) {
+  return format_time(time).substr(0, 10);
 }
 
 // "2026-11": its first second.
@@ -45,10 +45,13 @@ sys_seconds month_start(const std::string& text) {
   }
 }
 
-std::int64_t day(const char* option, const std::string& text) {
+// A time within a day is the whole day: `to` is the day behind it.
+std::string day(const char* option, const std::string& text) {
   const auto now = std::chrono::floor<seconds>(std::chrono::system_clock::now());
   try {
-    return count(parse_time(text, now));
+    const auto time = parse_time(text, now);
+    const bool within = option == std::string_view("to") && time != start_of_day(time);
+    return date_of(within ? next_day(time) : time);
   } catch (const Error& error) {
     fail("report: --{}: {}", option, error.what());
   }
@@ -59,8 +62,8 @@ json request_of(const Options& options) {
   if (!options.account.empty()) body["account"] = options.account;
   if (!options.month.empty()) {
     const auto start = month_start(options.month);
-    body["from"] = count(start);
-    body["to"] = count(next_month(start));
+    body["from"] = date_of(start);
+    body["to"] = date_of(next_month(start));
   }
   if (!options.from.empty()) body["from"] = day("from", options.from);
   if (!options.to.empty()) body["to"] = day("to", options.to);

@@ -21,7 +21,6 @@ using nlohmann::json;
 using std::chrono::seconds;
 using std::chrono::sys_seconds;
 
-constexpr std::int64_t kLatest = 1LL << 40;
 constexpr seconds kLongest = std::chrono::days{3'660};
 constexpr std::array<const char*, 10> kColumns{"account",    "month",      "plans",      "booked_hours",
                                                "used_hours", "idle_hours", "lost_hours", "price",
@@ -81,6 +80,22 @@ class Reporter {
   std::map<std::tuple<std::string, std::string, std::string>, ReportLine> lines_;
 };
 
+// "2026-11-01", a day of stintd's own calendar: the caller's clock may be another zone's.
+std::optional<sys_seconds> day_of(JsonFields& fields, const std::string& field) {
+  const auto text = fields.text(field);
+  if (!text) return std::nullopt;
+  try {
+    const auto parts = split(*text, '-');
+    if (parts.size() != 3) fail("no day");
+    const auto number = [&](std::size_t i, std::int64_t least, std::int64_t most) {
+      return static_cast<int>(parse_integer(parts[i], least, most));
+    };
+    return local_midnight(number(0, 1970, 9999), number(1, 1, 12), number(2, 1, 31));
+  } catch (const Error&) {
+    fail("report: {}: '{}' is no day; write 2026-11-01", field, text->substr(0, 40));
+  }
+}
+
 double hours(std::int64_t node_seconds) {
   return static_cast<double>(node_seconds) / 3600;
 }
@@ -97,13 +112,11 @@ ReportRequest ReportRequest::parse(const json& body, sys_seconds now) {
   JsonFields fields("report", body);
   ReportRequest request;
   request.account = fields.text("account").value_or("");
-  const auto from = fields.integer("from", 0, kLatest);
-  const auto to = fields.integer("to", 0, kLatest);
+  const auto from = day_of(fields, "from");
+  const auto to = day_of(fields, "to");
   fields.refuse_others();
-  request.window.start = from ? start_of_day(sys_seconds{seconds{*from}}) : start_of_month(now);
-  request.window.end = to ? sys_seconds{seconds{*to}} : next_month(from ? request.window.start : now);
-  if (start_of_day(request.window.end) != request.window.end)
-    request.window.end = next_day(request.window.end);
+  request.window.start = from.value_or(start_of_month(now));
+  request.window.end = to.value_or(next_month(from.value_or(now)));
   if (request.window.end <= request.window.start) fail("report: its end must lie after its begin");
   if (request.window.end - request.window.start > kLongest) fail("report: spans more than ten years");
   return request;

@@ -101,3 +101,9 @@ used() { [[ $(of_account lab used_hours) != 0.0 ]]; }
   run -1 stint plan report --from 2026-11-02 --to 2026-11-01
   [[ $output == "stint: report: its end must lie after its begin" ]]
 }
+
+@test "a month is the same one for a client in another zone" {
+  here=$(stint plan report --month "$(date +%Y-%m)" --format json | jq -c '.from, .to')
+  [[ $(TZ=Asia/Tokyo stint plan report --month "$(date +%Y-%m)" --format json | jq -c '.from, .to') == "$here" ]]
+  [[ $(TZ=America/Los_Angeles stint plan report --month "$(date +%Y-%m)" --format json | jq -c '.from, .to') == "$here" ]]
+}

@@ -125,14 +125,13 @@ TEST_F(ReportTest, RequestsAreWholeLocalDaysAndThisMonthWhenNoneIsNamed) {
   const auto month = ReportRequest::parse(json::object(), now).window;
   EXPECT_EQ(month.start, kNovember);
   EXPECT_EQ(month.end, kDecember);
-  const auto days = ReportRequest::parse({{"from", (kNovember + hours{5}).time_since_epoch().count()},
-                                          {"to", (kNovember + hours{30}).time_since_epoch().count()}},
-                                         now);
+  const auto days = ReportRequest::parse({{"from", "2026-11-01"}, {"to", "2026-11-03"}}, now);
   EXPECT_EQ(days.window.start, kNovember);
   EXPECT_EQ(days.window.end, kNovember + hours{48});
-  EXPECT_THROW(ReportRequest::parse({{"from", 1'000'000}, {"to", 500'000}}, now), Error);
-  EXPECT_THROW(ReportRequest::parse({{"from", 0}, {"to", kNovember.time_since_epoch().count()}}, now), Error);
-  EXPECT_THROW(ReportRequest::parse({{"from", "monday"}}, now), Error);
+  EXPECT_THROW(ReportRequest::parse({{"from", "2026-11-02"}, {"to", "2026-11-01"}}, now), Error);
+  EXPECT_THROW(ReportRequest::parse({{"from", "1970-01-01"}, {"to", "2026-11-01"}}, now), Error);
+  for (const char* wrong : {"monday", "2026-11", "2026-13-01", "2026-11-32", "1-1-1"})
+    EXPECT_THROW(ReportRequest::parse({{"from", wrong}}, now), Error) << wrong;
   EXPECT_THROW(ReportRequest::parse({{"colour", "red"}}, now), Error);
 }
 
