@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,15 @@ struct ProcessResult {
   std::string output;  // standard output and error, at most 1 MiB
 };
 
-// words: the program (searched in PATH) and its arguments. Throws Error when it cannot be started or does not
-// end in time; then it has been killed.
-ProcessResult run_process(const std::vector<std::string>& words, std::chrono::milliseconds timeout);
+struct ProcessInput {
+  std::string text;                                // of standard input
+  std::map<std::string, std::string> environment;  // beside the caller's own
+};
+
+// words: the program (searched in PATH) and its arguments. It runs in a process group of its own, with no
+// signal blocked. Throws Error when it cannot be started or does not end in time; then all of the group has
+// been killed. What it leaves in the background is not waited for.
+ProcessResult run_process(const std::vector<std::string>& words, std::chrono::milliseconds timeout,
+                          const ProcessInput& input = {});
 
 }  // namespace stint

@@ -21,5 +21,15 @@ TEST(OneLine, EveryBreakAndControlCharacterIsFound) {
   EXPECT_FALSE(fits_one_line(std::string_view("a\0b", 3)));
 }
 
+TEST(OneLine, WhatDoesNotFitIsMadeToFit) {
+  EXPECT_EQ(as_one_line("no \r\n\t route\n", 80), "no route");
+  EXPECT_EQ(as_one_line("\n\n", 80), "");
+  EXPECT_EQ(as_one_line("a b", 80), "a b");
+  EXPECT_EQ(as_one_line("a\xE2\x80\xA8\xC2\x85z", 80), "a z");
+  EXPECT_EQ(as_one_line("abc", 2), "ab");
+  EXPECT_EQ(as_one_line("zoë", 3), "zo") << "no half of a character";
+  EXPECT_EQ(as_one_line("zoë", 4), "zoë");
+}
+
 }  // namespace
 }  // namespace stint

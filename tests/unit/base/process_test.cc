@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
+#include <cstdlib>
+
 #include "base/error.h"
 #include "base/process.h"
 
@@ -36,6 +39,36 @@ TEST(Process, NamesAProgramThatDoesNotExist) {
 TEST(Process, EndsWhatTakesTooLong) {
   EXPECT_THROW(run_process({"sleep", "600"}, 50ms), Error);
   EXPECT_THROW(run_process({"sh", "-c", "exec sleep 600 >/dev/null 2>&1"}, 50ms), Error);
+}
+
+TEST(Process, GivesStandardInputAlsoToThoseThatDoNotReadIt) {
+  const std::string text(300'000, 'x');
+  EXPECT_EQ(run_process({"wc", "-c"}, 30s, {text, {}}).output, "300000\n");
+  EXPECT_EQ(run_process({"true"}, 30s, {text, {}}).status, 0);
+  EXPECT_EQ(run_process({"cat"}, 30s).output, "");
+}
+
+TEST(Process, AddsToTheEnvironment) {
+  const auto result =
+      run_process({"sh", "-c", "printf %s \"$PATH|$STINT_X\""}, 30s, {"", {{"STINT_X", "a\nb"}}});
+  EXPECT_EQ(result.output, std::string(std::getenv("PATH")) + "|a\nb");
+  EXPECT_EQ(run_process({"sh", "-c", "echo $HOME"}, 30s, {"", {{"HOME", "/there"}}}).output, "/there\n");
+}
+
+TEST(Process, WaitsForTheProgramAndNotForWhatItLeavesInTheBackground) {
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(run_process({"sh", "-c", "sleep 5 & echo done"}, 30s).output, "done\n");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 4s);
+}
+
+TEST(Process, BlocksNoSignalOfTheProgram) {
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
+  const auto result = run_process({"sh", "-c", "kill -TERM $$; sleep 5"}, 30s);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  EXPECT_EQ(result.status, 128 + 15);
 }
 
 TEST(Process, CutsHugeOutput) {
