@@ -35,13 +35,14 @@ const std::vector<SectionKeys>& legal_keys() {
       {"policy",
        {"book", "approve_above_nodes", "approve_above_price", "approvers", "max_nodes", "max_duration",
         "min_lead", "max_lead", "allowed_partitions", "allowed_features", "exceed_max_time", "warn_before",
-        "keep_jobs"}},
+        "keep_jobs", "release_idle_after", "release_notice"}},
+      {"notices", {"mail", "mail_domain", "command", "send", "soon", "ending", "timeout"}},
       {"price", {"node_hour", "gpu_hour", "currency"}},
       {"price NAME", {"partition", "features", "hours", "days", "node_hour", "gpu_hour", "percent"}},
       {"discount NAME", {"min_duration", "min_lead", "min_node_hours", "percent"}},
       {"refund", {"before", "after_start"}},
-      {"budget", {"amount", "period"}},
-      {"budget NAME", {"amount", "period"}},
+      {"budget", {"amount", "period", "contacts"}},
+      {"budget NAME", {"amount", "period", "contacts"}},
   };
   return kKeys;
 }

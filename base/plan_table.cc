@@ -87,6 +87,8 @@ void set_segment_key(SegmentRow& segment, const IniEntry& entry) {
     segment.end = time_of(value);
   } else if (key == "nodes") {
     segment.nodes = value;
+  } else if (key == "released") {
+    segment.released = parse_integer(value, 0, 1) == 1;
   } else {
     fail("unknown key '{}' in [{}]", key, section);
   }
@@ -239,6 +241,7 @@ std::string format_plan(const PlanRow& plan) {
     text += fmt::format("[segment {}]\nstart = {}\nend = {}\nnodes = {}\n", segment.reservation,
                         segment.start.time_since_epoch().count(), segment.end.time_since_epoch().count(),
                         segment.nodes);
+    if (segment.released) text += "released = 1\n";
   }
   return text;
 }

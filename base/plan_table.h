@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The plan table: what slurmctld's job_submit plugin knows of plans. stintd writes it as one INI file beside
 // Slurm's state (atomic rename, 0644); the plugin reads it when its mtime changes. No RPC, no Slurm types.
-// Every key but gpus, max_time and partition_qos is needed; what stands behind <- is explanation, not part of
-// the file. Sections of QOS and associations are there only where Slurm enforces limits, and for those which
-// matter.
+// Every key but gpus, max_time, partition_qos and released is needed; what stands behind <- is explanation,
+// not part of the file. Sections of QOS and associations are there only where Slurm enforces limits, and for
+// those which matter.
 //
 //   [table]
 //   written = 1795444444        <- seconds since the epoch
@@ -21,6 +21,7 @@
 //   start = 1795444444
 //   end = 1795448044
 //   nodes = node[1-5]
+//   released = 1                <- its rest was given back, no job was in it; may be missing: it was not
 //   [qos 0]                     <- numbered; one that bounds the time of jobs, or lifts a bound
 //   name = short
 //   max_wall = 60               <- minutes; may be missing
@@ -51,6 +52,7 @@ struct SegmentRow {
   std::chrono::sys_seconds start{};
   std::chrono::sys_seconds end{};
   std::string nodes;
+  bool released = false;
 };
 
 struct PlanRow {

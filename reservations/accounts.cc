@@ -96,16 +96,28 @@ std::function<bool(const std::string& account)> Accounts::visible(const std::str
   return [accounts = of(uid)](const std::string& other) { return contains(accounts, other); };
 }
 
+std::optional<Accounts::Standing> Accounts::standing(const std::string& account,
+                                                     std::chrono::sys_seconds start) const {
+  const auto budget = rules_.budgets.find(account);
+  if (!budget) return std::nullopt;
+  const auto& currency = rules_.prices.currency;
+  return Standing{account,
+                  ledger_.charged(account, currency, period_around(budget->period, start)),
+                  budget->cents,
+                  currency,
+                  period_text(budget->period, start),
+                  budget->contacts};
+}
+
 std::optional<Accounts::Overrun> Accounts::overrun(const std::string& account, std::int64_t more,
                                                    std::chrono::sys_seconds start) const {
-  const auto budget = rules_.budgets.find(account);
-  if (!budget || more <= 0) return std::nullopt;
-  const auto& currency = rules_.prices.currency;
-  const auto left = budget->cents - ledger_.charged(account, currency, period_around(budget->period, start));
+  if (more <= 0) return std::nullopt;
+  const auto now = standing(account, start);
+  if (!now) return std::nullopt;
+  const auto left = now->amount_cents - now->spent_cents;
   if (more <= left) return std::nullopt;
-  return Overrun{more - left,
-                 fmt::format("account {} has {} of {} {} left in {}", account, amount_text(left),
-                             amount_text(budget->cents), currency, period_text(budget->period, start))};
+  return Overrun{more - left, fmt::format("account {} has {} of {} {} left in {}", account, amount_text(left),
+                                          amount_text(now->amount_cents), now->currency, now->period)};
 }
 
 void Accounts::check_budget(const std::string& subject, const std::string& account, std::int64_t more,

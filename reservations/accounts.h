@@ -53,6 +53,16 @@ class Accounts {
   };
   std::optional<Overrun> overrun(const std::string& account, std::int64_t more,
                                  std::chrono::sys_seconds start) const;
+  // What the account has spent of the budget of that period; none: it may spend what it likes.
+  struct Standing {
+    std::string account;
+    std::int64_t spent_cents = 0;
+    std::int64_t amount_cents = 0;
+    std::string currency;
+    std::string period;                   // "2026-11"
+    std::vector<std::string> contacts{};  // of the budget
+  };
+  std::optional<Standing> standing(const std::string& account, std::chrono::sys_seconds start) const;
   // Throws Refusal (403) that says by how much.
   void check_budget(const std::string& subject, const std::string& account, std::int64_t more,
                     std::chrono::sys_seconds start) const;

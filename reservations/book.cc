@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "reservations/kill_point.h"
+#include "reservations/notices.h"
 #include "reservations/people.h"
 #include "reservations/refund.h"
 #include "reservations/refusal.h"
@@ -74,6 +75,11 @@ std::string ends_too_late(const Offer& offer, const OfferQuery& query) {
                      format_time(query.before));
 }
 
+std::optional<IdleRules> idle_rules(const Policy& policy) {
+  if (!policy.release_idle_after) return std::nullopt;
+  return IdleRules{*policy.release_idle_after, policy.release_notice};
+}
+
 // The plugin in slurmctld reads it as SlurmUser. Where plans are private, so is the table.
 void write_table(const ClusterFacts& facts, const std::string& path, const std::string& text) {
   write_file_atomically(path, text, facts.private_reservations ? 0600 : 0644);
@@ -94,6 +100,7 @@ Book::Book(Cluster& cluster, Ledger& ledger, Metrics& metrics, Settings settings
       capacity_(cluster_, ledger_, settings_.policy.allowed_features, now_),
       desk_(capacity_, gate_, accounts_, settings_, now_),
       meter_(ledger_),
+      idle_(ledger_, idle_rules(settings_.policy)),
       keeper_(cluster_, ledger_, metrics_, capacity_, now_, std::move(wait), [this] { publish(); }) {}
 
 sys_seconds Book::now() const {
@@ -134,8 +141,11 @@ Plan Book::create(const PlanRequest& request, std::uint32_t uid) {
   plan.priced_gpus = plan.kind.gpus;
   plan.kind.gpus = capacity_.node_class(plan.kind).gpus;
   plan.needs_approval = gate_.needs_approval(plan.nodes + plan.spares, plan.price.cents, uid, plan.account);
-  accounts_.check_budget(subject, plan.account, plan.price.cents, plan.segments.front().start);
-  if (request.quote) return plan;
+  if (request.quote) {
+    accounts_.check_budget(subject, plan.account, plan.price.cents, plan.segments.front().start);
+    return plan;
+  }
+  check_budget(plan, plan.price.cents, uid);
   keeper_.book(plan, user_of_uid(uid));
   publish();
   spdlog::info("plan {}: {} nodes ({}) for {}: {}", plan.name, plan.segments[0].nodes.size(),
@@ -214,6 +224,22 @@ std::string Book::account_for(const Plan& plan, const PlanRequest& request, std:
   return accounts_.choose("plan " + plan.name,
                           as_searched ? desk_.find(request.offer).request.account : request.account,
                           plan.owner_uid, uid);
+}
+
+// Of what is to be booked now, so that those who answer for the budget hear when it is not.
+void Book::check_budget(const Plan& plan, std::int64_t more, std::uint32_t uid) const {
+  const auto start = plan.segments.front().start;
+  try {
+    accounts_.check_budget("plan " + plan.name, plan.account, more, start);
+  } catch (const Refusal& refusal) {
+    const auto standing = accounts_.standing(plan.account, start);
+    const bool told = settings_.notices.on() && settings_.notices.send.contains(NoticeKind::kBudget);
+    const auto notice = standing && told
+                            ? notice_of_refusal(*standing, plan, user_of_uid(uid), refusal.what(), now())
+                            : std::nullopt;
+    if (notice) ledger_.add_notices({to_outbox(*notice)});
+    throw;
+  }
 }
 
 void Book::set_window(Segment& segment, const PlanRequest& request) const {
@@ -314,7 +340,9 @@ void Book::reconcile() {
   auto plans = ledger_.plans_since(now() - kRemembered);
   keeper_.reconcile(plans, nodes, facts_->booted);
   refresh_members(plans);
-  meter_.measure(plans, cluster_.jobs(), nodes, now());
+  const auto jobs = cluster_.jobs();
+  meter_.measure(plans, jobs, nodes, now());
+  release_idle(plans, jobs);
   publish();
 }
 

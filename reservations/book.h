@@ -19,6 +19,7 @@
 #include "reservations/changes.h"
 #include "reservations/cluster.h"
 #include "reservations/gate.h"
+#include "reservations/idle.h"
 #include "reservations/keeper.h"
 #include "reservations/ledger.h"
 #include "reservations/metrics.h"
@@ -78,8 +79,9 @@ class Book {
   // Nodes that Slurm does not use at present, as of the last reconcile().
   std::vector<std::string> lost_nodes() const;
 
-  // Ledger, reservations and plan table agree afterwards; dead nodes of plans are swapped. Called at start
-  // and every few seconds. Throws ClusterError when Slurm is away: call again.
+  // Ledger, reservations and plan table agree afterwards; dead nodes of plans are swapped, plans that were
+  // idle for too long released. Called at start and every few seconds. Throws ClusterError when Slurm is
+  // away: call again.
   void reconcile();
 
  private:
@@ -87,6 +89,7 @@ class Book {
   void check_name_is_free(const std::string& name) const;
   void set_people(Plan& plan, const PlanRequest& request, std::uint32_t uid) const;
   std::string account_for(const Plan& plan, const PlanRequest& request, std::uint32_t uid) const;
+  void check_budget(const Plan& plan, std::int64_t more, std::uint32_t uid) const;
   void set_window(Segment& segment, const PlanRequest& request) const;
   void plan_directly(Plan& plan, const PlanRequest& request) const;
   void plan_by_offer(Plan& plan, const std::string& id, std::uint32_t uid);
@@ -97,6 +100,8 @@ class Book {
   Pricing pricing(const Plan& plan) const;
   Plan commit(Plan plan, const Plan& wanted, std::uint32_t uid, const std::string& action,
               const std::string& detail);
+  void release_idle(const std::vector<Plan>& plans, const std::vector<ClusterJob>& jobs);
+  void release(Plan plan, const IdleRow& row);
   ProposalAnswer extension_of(const Plan& plan, const ExtendRequest& request) const;
   void check_widening(const Plan& plan) const;
   void check_extension(const Plan& plan, std::uint32_t uid) const;
@@ -116,6 +121,7 @@ class Book {
   Capacity capacity_;
   OfferDesk desk_;
   UsageMeter meter_;
+  IdleWatch idle_;
   Keeper keeper_;
   Shelf<Proposal> proposals_{"stint plan extend"};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Changes of plans that are booked: extend, shrink, share, transfer.
+// Changes of plans that are booked: extend, shrink, share, transfer; and the release of those that are idle.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -41,17 +41,16 @@ std::string size_text(const Plan& plan) {
   return fmt::format("{}+{} nodes until {}", plan.nodes, plan.spares, format_time(plan.segments.back().end));
 }
 
-// What is given up comes back by the refund rule, as when all of it is cancelled.
+// What is given up comes back by the refund rule, as when all of it is cancelled. `deed`: why it is.
 void keep_what_is_not_refunded(const RefundRule& rule, const Plan& plan, sys_seconds now,
-                               Proposal& proposal) {
+                               const std::string& deed, Proposal& proposal) {
   const std::int64_t less = -proposal.adds_cents;
   const std::int64_t kept = less - less * rule.percent_at(plan.segments.front().start - now) / 100;
   proposal.wanted.price.cents += kept;
   proposal.wanted.price.kept_cents += kept;
   proposal.adds_cents += kept;
   if (less > 0)
-    proposal.wanted.price.breakdown +=
-        fmt::format("; {} less for shrinking to {}", amount_text(less - kept), size_text(proposal.wanted));
+    proposal.wanted.price.breakdown += fmt::format("; {} less for {}", amount_text(less - kept), deed);
 }
 
 template <typename Work>
@@ -154,7 +153,7 @@ Plan Book::extend(const std::string& name, const std::string& offer, std::uint32
            name);
   }
   check_extension(wanted, uid);
-  accounts_.check_budget("plan " + name, plan.account, proposal.adds_cents, plan.segments.front().start);
+  check_budget(plan, proposal.adds_cents, uid);
   const auto taken = taken_for(plan, wanted, capacity_.planner(plan.kind), now());
   if (!taken.empty()) {
     refuse(409, "offer {}: {} {} no longer free; ask again with 'stint plan extend {}'", offer,
@@ -191,7 +190,8 @@ Plan Book::shrink(const std::string& name, const ShrinkRequest& request, std::ui
     for (const auto& job : jobs) busy.insert(job.nodes.begin(), job.nodes.end());
     return narrow(plan, nodes, spares, busy, capacity_.planner(plan.kind), pricing(plan), now());
   });
-  keep_what_is_not_refunded(settings_.money.refund, plan, now(), proposal);
+  keep_what_is_not_refunded(settings_.money.refund, plan, now(), "shrinking to " + size_text(proposal.wanted),
+                            proposal);
   if (request.quote) return proposal.wanted;
   for (const auto& segment : plan.segments) {
     const bool stays = std::any_of(proposal.wanted.segments.begin(), proposal.wanted.segments.end(),
@@ -229,6 +229,31 @@ Plan Book::transfer(const std::string& name, const std::string& owner, std::uint
   wanted.owner = owner;
   wanted.owner_uid = *uid_of_user(owner);
   return commit(plan, wanted, uid, "transferred", fmt::format("{} -> {}", plan.owner, owner));
+}
+
+void Book::release_idle(const std::vector<Plan>& plans, const std::vector<ClusterJob>& jobs) {
+  for (const auto& row : idle_.look(plans, jobs, now())) {
+    const auto plan =
+        std::find_if(plans.begin(), plans.end(), [&](const Plan& p) { return p.id == row.plan; });
+    try {
+      if (!ledger_.open_change(row.plan)) release(*plan, row);
+    } catch (const Refusal& refusal) {  // a job has come in the same moment
+      spdlog::warn("{}", refusal.what());
+      idle_.forget(row.plan);
+    }
+  }
+}
+
+void Book::release(Plan plan, const IdleRow& row) {
+  const auto& segment = plan.segments[row.k];
+  auto proposal = cut_short(plan, row.k, pricing(plan), now());
+  keep_what_is_not_refunded(settings_.money.refund, plan, now(), "the rest of " + segment.reservation,
+                            proposal);
+  const auto detail = fmt::format("no job was in {} since {}; its rest until {} is given back, {} {} less",
+                                  segment.reservation, format_time(row.since), format_time(segment.end),
+                                  amount_text(-proposal.adds_cents), plan.price.currency);
+  keeper_.change(plan, {proposal.wanted, {now_(), "stintd", "released", detail}});
+  spdlog::info("plan {}: released: {}", plan.name, detail);
 }
 
 Plan Book::commit(Plan plan, const Plan& wanted, std::uint32_t uid, const std::string& action,

@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "reservations/planner.h"
 
@@ -20,6 +21,7 @@ struct Budget {
   std::int64_t cents = 0;
   bool unlimited = false;
   Period period = Period::kMonth;
+  std::vector<std::string> contacts{};  // users who are told when it runs out
 };
 
 struct BudgetRules {

@@ -155,6 +155,13 @@ Proposal shorten(const Plan& plan, sys_seconds until, const Pricing& pricing, sy
   return cheaper(plan, std::move(wanted), pricing, now);
 }
 
+Proposal cut_short(const Plan& plan, std::size_t k, const Pricing& pricing, sys_seconds now) {
+  Plan wanted = plan;
+  wanted.segments[k].end = now;
+  wanted.segments[k].released = true;
+  return cheaper(plan, std::move(wanted), pricing, now);
+}
+
 Proposal narrow(const Plan& plan, int nodes, int spares, const std::set<std::string>& busy,
                 const Planner& planner, const Pricing& pricing, sys_seconds now) {
   Plan wanted = plan;

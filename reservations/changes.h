@@ -53,6 +53,9 @@ ProposalAnswer widen(const Plan& plan, int nodes, int spares, const Planner& pla
 Proposal shorten(const Plan& plan, std::chrono::sys_seconds until, const Pricing& pricing,
                  std::chrono::sys_seconds now);
 
+// Without what is left of segment k, which is open.
+Proposal cut_short(const Plan& plan, std::size_t k, const Pricing& pricing, std::chrono::sys_seconds now);
+
 // So many nodes and spares altogether, not more than now; `busy` nodes stay. Throws Error where these are too
 // many for it.
 Proposal narrow(const Plan& plan, int nodes, int spares, const std::set<std::string>& busy,

@@ -73,6 +73,13 @@ bool has_segment(const Plan& plan, const std::string& reservation) {
                      [&](const Segment& segment) { return segment.reservation == reservation; });
 }
 
+// Of what it has at the time, or will have.
+bool lasts(const Plan& plan, const std::string& reservation, sys_seconds now) {
+  return std::any_of(plan.segments.begin(), plan.segments.end(), [&](const Segment& segment) {
+    return segment.reservation == reservation && segment.end > now;
+  });
+}
+
 bool unreachable(const ClusterError& error) {
   return error.code() == ClusterError::Code::kUnreachable;
 }
@@ -172,7 +179,8 @@ void Keeper::carry_out(Plan& plan, const PlanChange& change) {
   try {
     bring_about(change.wanted, plan);
     for (const auto& segment : plan.segments) {
-      if (!has_segment(change.wanted, segment.reservation)) remove_reservation(segment.reservation);
+      if (segment.end > now() && !lasts(change.wanted, segment.reservation, now()))
+        remove_reservation(segment.reservation);
     }
   } catch (const ClusterError& error) {
     metrics_.count_cluster_error();
@@ -320,6 +328,7 @@ void Keeper::settle(Plan& plan, const Reservations& reservations) {
       return settle_segments(plan, reservations);
     case Phase::kBooked:
       if (ledger_.open_change(plan.id)) return settle_change(plan);
+      remove_released(plan, reservations);
       if (plan.live_at(now())) settle_segments(plan, reservations);
       return;
     case Phase::kCancelling:
@@ -438,6 +447,23 @@ void Keeper::remove_leftover(const Plan& plan, const Reservations& reservations)
     if (newest && newest->id != plan.id && newest->live_at(now())) continue;
     cluster_.delete_reservation(segment.reservation);
     spdlog::info("plan {}: a left-over reservation {} is removed", plan.name, segment.reservation);
+  }
+}
+
+// A slurmctld that crashed may have forgotten that it was deleted. Its nodes and start tell it from
+// another's.
+void Keeper::remove_released(const Plan& plan, const Reservations& reservations) {
+  for (const auto& segment : plan.segments) {
+    const auto found = reservations.find(segment.reservation);
+    if (!segment.released || found == reservations.end()) continue;
+    const auto& left = found->second;
+    const bool ours = segment.start <= left.start && left.start < segment.end &&
+                      sorted(left.nodes) == sorted(segment.nodes);
+    const auto newest = ledger_.find_plan(plan.name);
+    if (!ours || left.end <= segment.end || !newest || newest->id != plan.id) continue;
+    remove_reservation(segment.reservation);
+    spdlog::info("plan {}: {} was released and is there again; it is removed", plan.name,
+                 segment.reservation);
   }
 }
 

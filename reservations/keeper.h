@@ -73,6 +73,7 @@ class Keeper {
   bool remind(const Plan& plan, const Segment& segment, const ClusterReservation& found);
   bool make_again(Plan& plan, std::size_t k);
   void remove_leftover(const Plan& plan, const Reservations& reservations);
+  void remove_released(const Plan& plan, const Reservations& reservations);
 
   Cluster& cluster_;
   Ledger& ledger_;

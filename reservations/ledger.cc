@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reservations/ledger.h"
 
-#include <SQLiteCpp/SQLiteCpp.h>
 #include <fmt/format.h>
 #include <linux/magic.h>
-#include <sqlite3.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -12,12 +10,11 @@
 #include <array>
 #include <cerrno>
 #include <initializer_list>
-#include <type_traits>
 #include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
-#include "reservations/kill_point.h"
+#include "reservations/ledger_work.h"
 
 namespace stint::reservations {
 namespace {
@@ -30,7 +27,7 @@ constexpr long kZfsSuperMagic = 0x2FC12FC1;  // not in linux/magic.h
 
 // Each step takes a ledger from one version to the next; an old ledger is brought up when it is opened. Steps
 // that a release has had are never changed.
-constexpr std::array<const char*, 6> kSchemaSteps{
+constexpr std::array<const char*, 7> kSchemaSteps{
     R"sql(
 CREATE TABLE plans (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -132,6 +129,29 @@ ALTER TABLE plans ADD COLUMN priced_gpus INTEGER NOT NULL DEFAULT -1;
 ALTER TABLE plans ADD COLUMN accounts TEXT NOT NULL DEFAULT '';
 ALTER TABLE plans ADD COLUMN members TEXT NOT NULL DEFAULT '';
 ALTER TABLE plans ADD COLUMN member_uids TEXT NOT NULL DEFAULT '';
+)sql",
+    R"sql(
+ALTER TABLE segments ADD COLUMN released INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE idle (
+  plan INTEGER PRIMARY KEY REFERENCES plans(id),
+  k INTEGER NOT NULL,
+  since INTEGER NOT NULL,
+  told INTEGER NOT NULL,
+  seen INTEGER NOT NULL
+);
+CREATE TABLE notice_mark (
+  history INTEGER NOT NULL,
+  since REAL NOT NULL
+);
+CREATE TABLE outbox (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  key TEXT NOT NULL UNIQUE,
+  body TEXT NOT NULL,
+  made REAL NOT NULL,
+  next REAL NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX outbox_open ON outbox(next) WHERE body <> '';
 )sql"};
 constexpr int kSchemaVersion = static_cast<int>(kSchemaSteps.size());
 
@@ -171,12 +191,14 @@ sys_seconds time_of(const SQLite::Column& column) {
 
 std::vector<Segment> read_segments(SQLite::Database& database, std::int64_t plan) {
   SQLite::Statement query(database,
-                          "SELECT reservation, start, end, nodes FROM segments WHERE plan = ? ORDER BY k");
+                          "SELECT reservation, start, end, nodes, released FROM segments WHERE plan = ? "
+                          "ORDER BY k");
   query.bind(1, plan);
   std::vector<Segment> segments;
   while (query.executeStep()) {
     segments.push_back({query.getColumn(0).getString(), time_of(query.getColumn(1)),
-                        time_of(query.getColumn(2)), list_of(query.getColumn(3).getString())});
+                        time_of(query.getColumn(2)), list_of(query.getColumn(3).getString()),
+                        query.getColumn(4).getInt() != 0});
   }
   return segments;
 }
@@ -263,13 +285,14 @@ void bind_plan(SQLite::Statement& statement, int place, const Plan& plan) {
 }
 
 void write_segment(SQLite::Database& database, std::int64_t plan, std::size_t k, const Segment& segment) {
-  SQLite::Statement statement(database, "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?)");
+  SQLite::Statement statement(database, "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)");
   statement.bind(1, plan);
   statement.bind(2, static_cast<std::int64_t>(k));
   statement.bind(3, segment.reservation);
   statement.bind(4, static_cast<std::int64_t>(segment.start.time_since_epoch().count()));
   statement.bind(5, static_cast<std::int64_t>(segment.end.time_since_epoch().count()));
   statement.bind(6, joined(segment.nodes));
+  statement.bind(7, segment.released ? 1 : 0);
   statement.exec();
 }
 
@@ -285,17 +308,6 @@ std::int64_t insert_plan(SQLite::Database& database, const Plan& plan) {
   const std::int64_t id = database.getLastInsertRowid();
   for (std::size_t k = 0; k < plan.segments.size(); ++k) write_segment(database, id, k, plan.segments[k]);
   return id;
-}
-
-void insert_history(SQLite::Database& database, std::int64_t plan, const HistoryEntry& entry) {
-  SQLite::Statement statement(database,
-                              "INSERT INTO history (t, plan, who, action, detail) VALUES (?, ?, ?, ?, ?)");
-  statement.bind(1, entry.t);
-  statement.bind(2, plan);
-  statement.bind(3, entry.who);
-  statement.bind(4, entry.action);
-  statement.bind(5, entry.detail);
-  statement.exec();
 }
 
 void run(SQLite::Database& database, const char* text, std::initializer_list<std::int64_t> values) {
@@ -355,33 +367,15 @@ int ledger_schema_version() {
   return kSchemaVersion;
 }
 
-template <typename Work>
-auto Ledger::guarded(Work work) const {
-  const std::lock_guard lock(mutex_);
-  try {
-    return work(*database_);
-  } catch (const SQLite::Exception& error) {
-    const bool full = error.getErrorCode() == SQLITE_FULL;
-    fail("ledger {}: {}{}", path_, error.what(), full ? "; make room on its file system" : "");
-  }
-}
-
-// One transaction, and then a point at which a test may end the process.
-template <typename Work>
-auto Ledger::write(std::string_view name, Work work) {
-  return guarded([&](SQLite::Database& database) {
-    SQLite::Transaction transaction(database);
-    if constexpr (std::is_void_v<decltype(work(database))>) {
-      work(database);
-      transaction.commit();
-      kill_point(name);
-    } else {
-      auto result = work(database);
-      transaction.commit();
-      kill_point(name);
-      return result;
-    }
-  });
+void insert_history(SQLite::Database& database, std::int64_t plan, const HistoryEntry& entry) {
+  SQLite::Statement statement(database,
+                              "INSERT INTO history (t, plan, who, action, detail) VALUES (?, ?, ?, ?, ?)");
+  statement.bind(1, entry.t);
+  statement.bind(2, plan);
+  statement.bind(3, entry.who);
+  statement.bind(4, entry.action);
+  statement.bind(5, entry.detail);
+  statement.exec();
 }
 
 namespace {
@@ -542,6 +536,15 @@ std::optional<Plan> Ledger::find_plan(const std::string& name) const {
     SQLite::Statement query(database,
                             select_plans(fmt::format("name = ? AND {} ORDER BY id DESC LIMIT 1", kNoChange)));
     query.bind(1, name);
+    if (!query.executeStep()) return std::nullopt;
+    return read_plan(database, query);
+  });
+}
+
+std::optional<Plan> Ledger::plan(std::int64_t id) const {
+  return guarded([&](SQLite::Database& database) -> std::optional<Plan> {
+    SQLite::Statement query(database, select_plans(fmt::format("id = ? AND {}", kNoChange)));
+    query.bind(1, id);
     if (!query.executeStep()) return std::nullopt;
     return read_plan(database, query);
   });

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "reservations/plan.h"
@@ -62,6 +63,40 @@ struct UsageRow {
   std::chrono::sys_seconds day{};    // its first second
   std::chrono::sys_seconds until{};  // measured up to then
   NodeSeconds spent;
+};
+
+// A line of some plan's history with its place among all.
+struct HistoryLine {
+  std::int64_t id = 0;
+  std::int64_t plan = 0;
+  HistoryEntry entry;
+};
+
+// A notice on its way out. Its key says what it is about: the same is never told twice.
+struct OutboxEntry {
+  std::int64_t id = 0;
+  std::string key;
+  std::string body;  // for whoever delivers it; forgotten once it is delivered or given up
+  double made = 0;   // seconds since the epoch
+  double next = 0;   // when to try
+  int attempts = 0;  // that failed
+};
+
+// Up to where history was told, and since when notices are sent at all.
+struct NoticeMark {
+  std::int64_t history = 0;
+  double since = 0;
+};
+
+// An open segment in which no job is.
+struct IdleRow {
+  std::int64_t plan = 0;
+  std::size_t k = 0;
+  std::chrono::sys_seconds since{};
+  std::chrono::sys_seconds told{};  // when its history said that it will be released; zero: not yet
+  std::chrono::sys_seconds seen{};  // when it was last found idle
+
+  bool operator==(const IdleRow&) const = default;
 };
 
 // A fast requeue on its way. The row is written before the first change in Slurm and closed after the last.
@@ -118,9 +153,27 @@ class Ledger {
   std::int64_t charged(const std::string& account, const std::string& currency, Window window) const;
   // The newest plan of that name.
   std::optional<Plan> find_plan(const std::string& name) const;
+  std::optional<Plan> plan(std::int64_t id) const;
 
   void add_history(std::int64_t plan, const HistoryEntry& entry);
   std::vector<HistoryEntry> history(std::int64_t plan) const;  // oldest first
+  // Of all plans, the oldest first.
+  std::vector<HistoryLine> history_after(std::int64_t line, std::size_t most) const;
+
+  // Where notices begin: at the end of history, unless there is a mark already.
+  NoticeMark start_notices(double now);
+  void stop_notices();  // removes the mark: what happens from now on is not told later either
+  // Those whose key is new go out. With `history`, the mark moves there at once.
+  void add_notices(const std::vector<OutboxEntry>& notices, std::optional<std::int64_t> history = {});
+  // The oldest one that is to be tried at `now`.
+  std::optional<OutboxEntry> next_notice(double now) const;
+  void retry_notice(std::int64_t notice, double next);  // one more attempt has failed
+  void close_notice(std::int64_t notice);               // delivered, or given up
+
+  std::vector<IdleRow> idle_rows() const;
+  // All there are, and what is to be said of them in their plans' history.
+  void set_idle_rows(const std::vector<IdleRow>& rows,
+                     const std::vector<std::pair<std::int64_t, HistoryEntry>>& entries);
 
   // Rows of the same plan, segment and day are replaced.
   void set_usage(const std::vector<UsageRow>& rows);

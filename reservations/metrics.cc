@@ -35,6 +35,10 @@ Metrics::Metrics()
                     .Name("stint_http_requests_total")
                     .Help("HTTP requests by status")
                     .Register(*registry_)),
+      notices_(prometheus::BuildCounter()
+                   .Name("stint_notices_total")
+                   .Help("Deliveries of notices to people, by result; one that failed is tried again")
+                   .Register(*registry_)),
       failures_(counter(*registry_, "stint_node_failures_total", "Nodes of running jobs found dead")),
       swaps_(counter(*registry_, "stint_node_swaps_total", "Dead nodes replaced inside a plan")),
       requeues_(counter(*registry_, "stint_fast_requeues_total", "Jobs that ran again after a fast requeue")),
@@ -43,7 +47,9 @@ Metrics::Metrics()
                                  "Seconds from the notice of a failure to the job running again",
                                  {1, 2, 3, 4, 5, 7, 10, 15, 30, 60, 300})),
       request_seconds_(histogram(*registry_, "stint_http_request_seconds", "Seconds an HTTP request took",
-                                 {0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10})) {}
+                                 {0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10})) {
+  for (const char* result : {"sent", "failed", "given_up"}) notices_.Add({{"result", result}});
+}
 
 void Metrics::set_plans(const Tally& tally) {
   for (const char* state : {"booking", "pending", "scheduled", "active", "expired", "failed", "cancelled"}) {
@@ -73,6 +79,10 @@ void Metrics::count_swap() {
 }
 void Metrics::count_cluster_error() {
   cluster_errors_.Increment();
+}
+
+void Metrics::count_notice(const std::string& result) {
+  notices_.Add({{"result", result}}).Increment();
 }
 
 void Metrics::count_requeue(double seconds) {

@@ -24,7 +24,8 @@ class Metrics {
   void count_swap();                   // a plan got another node
   void count_requeue(double seconds);  // from the failure's notice to the job running again
   void count_request(int status, double seconds);
-  void count_cluster_error();  // a call to Slurm failed
+  void count_cluster_error();                    // a call to Slurm failed
+  void count_notice(const std::string& result);  // sent, failed, given_up
 
   std::string text() const;
 
@@ -34,6 +35,7 @@ class Metrics {
   prometheus::Family<prometheus::Gauge>& nodes_;
   prometheus::Family<prometheus::Gauge>& next_start_;
   prometheus::Family<prometheus::Counter>& requests_;
+  prometheus::Family<prometheus::Counter>& notices_;
   prometheus::Counter& failures_;
   prometheus::Counter& swaps_;
   prometheus::Counter& requeues_;

@@ -129,7 +129,8 @@ Keys keys_of(Budget& budget) {
              budget.unlimited = v == "unlimited";
              budget.cents = budget.unlimited ? 0 : parse_amount(v);
            }},
-          {"period", [&](const std::string& v) { budget.period = period_of(v); }}};
+          {"period", [&](const std::string& v) { budget.period = period_of(v); }},
+          {"contacts", [&](const std::string& v) { budget.contacts = names_in(v); }}};
 }
 
 class Reader {

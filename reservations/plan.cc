@@ -180,7 +180,8 @@ nlohmann::json to_json(const Plan& plan, sys_seconds now, const std::vector<std:
                         {"start", segment.start.time_since_epoch().count()},
                         {"end", segment.end.time_since_epoch().count()},
                         {"nodes", segment.nodes},
-                        {"lost", lost_here}});
+                        {"lost", lost_here},
+                        {"released", segment.released}});
   }
   const auto open = std::find_if(plan.segments.begin(), plan.segments.end(),
                                  [&](const Segment& segment) { return segment.end > now; });
@@ -220,7 +221,7 @@ PlanRow to_table_row(const Plan& plan, sys_seconds now) {
   if (plan.kind.gpus >= 0) row.gpus = plan.kind.gpus;
   for (const auto& segment : plan.segments) {
     row.segments.push_back(
-        {segment.reservation, segment.start, segment.end, format_host_list(segment.nodes)});
+        {segment.reservation, segment.start, segment.end, format_host_list(segment.nodes), segment.released});
   }
   return row;
 }

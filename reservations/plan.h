@@ -45,6 +45,7 @@ struct Segment {
   std::chrono::sys_seconds start{};
   std::chrono::sys_seconds end{};
   std::vector<std::string> nodes;
+  bool released = false;  // its rest was given back: no job was in it
 
   bool operator==(const Segment&) const = default;
 };

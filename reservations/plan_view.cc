@@ -189,7 +189,8 @@ std::string plan_text(const json& plan) {
     text += line("nodes", host_list(segment.at("nodes")));
     if (!segment.at("lost").empty()) text += line("lost", joined(segment.at("lost")));
     text += line("from", time_text(segment.at("start")));
-    text += line("until", time_text(segment.at("end")));
+    const bool released = segment.value("released", false);
+    text += line("until", time_text(segment.at("end")) + (released ? " (released: no job was in it)" : ""));
     text += line("reservation", segment.at("reservation"));
   }
   const std::string rate = price.at("rate").get<std::string>() + " a node and hour";

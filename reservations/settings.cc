@@ -129,6 +129,10 @@ const std::map<std::string, Setter>& setters() {
       {"policy.warn_before",
        [](Settings& s, const std::string& v) { s.policy.warn_before = parse_duration(v); }},
       {"policy.keep_jobs", [](Settings& s, const std::string& v) { s.policy.keep_jobs = parse_duration(v); }},
+      {"policy.release_idle_after",
+       [](Settings& s, const std::string& v) { s.policy.release_idle_after = parse_duration(v); }},
+      {"policy.release_notice",
+       [](Settings& s, const std::string& v) { s.policy.release_notice = parse_duration(v); }},
       {"policy.allowed_partitions",
        [](Settings& s, const std::string& v) { s.policy.allowed_partitions = names_in(v); }},
       {"policy.allowed_features",
@@ -199,6 +203,7 @@ Settings read_settings(const Config& config) {
     fail("[policy] min_lead is longer than max_lead ({}): nothing could be booked",
          format_duration(settings.policy.max_lead));
   settings.money = read_money_rules(config.file);
+  settings.notices = read_notice_settings(config.file);
   return settings;
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/config.h"
 #include "reservations/money_settings.h"
+#include "reservations/notice_settings.h"
 
 namespace stint::reservations {
 
@@ -39,6 +40,8 @@ struct Policy {
   bool exceed_max_time = true;                             // running jobs have all of their segment
   std::chrono::seconds warn_before{60};                    // a segment's end, jobs without a recipe
   std::chrono::seconds keep_jobs = std::chrono::hours{1};  // that wait when their plan is over
+  std::optional<std::chrono::seconds> release_idle_after;  // none: idle plans are kept
+  std::chrono::seconds release_notice = std::chrono::minutes{15};  // before that
 };
 
 struct Settings {
@@ -52,6 +55,7 @@ struct Settings {
   int threads = 32;       // of the HTTP server
   Policy policy;
   MoneyRules money;
+  NoticeSettings notices;
 };
 
 Settings read_settings(const Config& config);

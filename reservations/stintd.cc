@@ -28,6 +28,7 @@
 #include "reservations/lock_file.h"
 #include "reservations/lookout.h"
 #include "reservations/loop.h"
+#include "reservations/notifier.h"
 #include "reservations/pages.h"
 #include "reservations/privacy.h"
 #include "reservations/server.h"
@@ -125,6 +126,18 @@ class InControl {
   Loop loop_;  // the last member: it uses the others
 };
 
+// None where nobody is to be told of anything.
+std::unique_ptr<Notifier> notifier(Ledger& ledger, const Book& book, Metrics& metrics,
+                                   const Settings& settings) {
+  if (!settings.notices.on()) {
+    ledger.stop_notices();
+    return nullptr;
+  }
+  return std::make_unique<Notifier>(
+      ledger, book.accounts(), metrics, settings, unix_seconds,
+      [by = settings.notices](const Notice& notice, std::int64_t id) { deliver(by, notice, id); });
+}
+
 // Until told to end (true), or until another host's slurmctld takes control (false).
 bool serve_in_control(const Config& config, const Settings& settings, const sigset_t& signals,
                       Cluster& cluster, const InControl& control) {
@@ -169,6 +182,8 @@ bool serve_in_control(const Config& config, const Settings& settings, const sigs
     failures.watch_once();
     return settings.probe_interval;
   });
+  const auto told_of = notifier(ledger, book, metrics, settings);
+  const Loop notify("notices", [&] { return told_of ? told_of->round() : kNever; });
   std::thread http([&] { server.serve(); });
   spdlog::info("version {} listens on {}:{}, ledger {}", STINT_VERSION, settings.listen_host,
                settings.listen_port, settings.ledger);

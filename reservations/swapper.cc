@@ -15,6 +15,9 @@ namespace {
 using std::chrono::seconds;
 using std::chrono::sys_seconds;
 
+constexpr seconds kReplacedWithin{10};
+constexpr char kLost[] = "node lost";  // in a plan's history
+
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
@@ -59,6 +62,10 @@ void Swapper::swap(const std::vector<Plan*>& plans, const std::vector<ClusterNod
       swap_claimed(*plan, k, of_nodes);
     }
   }
+  std::erase_if(losses_, [&](const auto& loss) {
+    return std::none_of(plans.begin(), plans.end(),
+                        [&](const Plan* plan) { return plan->id == loss.first.first; });
+  });
   suspects_.clear();
   for (const auto& node : nodes) {
     if (!node.usable()) suspects_.insert(node.name);
@@ -71,8 +78,36 @@ void Swapper::swap_dead(Plan& plan, std::size_t k, const std::vector<ClusterNode
     // A job may still run on a drained node; a node that is only rebooting gets a second look.
     const bool gone = node.down || (node.drained && node.idle);
     const bool certain = node.reason.starts_with("stint:") || suspects_.contains(node.name);
-    if (gone && certain && contains(members, node.name)) swap_node(plan, k, node.name, "");
+    if (gone && certain && contains(members, node.name) && !swap_node(plan, k, node.name, ""))
+      note_loss(plan, node);
+    if (!losses_.empty() && node.usable()) note_return(plan, node);
   }
+}
+
+// Most are replaced by the next round or the one after.
+void Swapper::note_loss(const Plan& plan, const ClusterNode& node) {
+  auto& loss = losses_.try_emplace({plan.id, node.name}, Loss{now(), false}).first->second;
+  if (loss.told || now() < loss.since + kReplacedWithin) return;
+  loss.told = true;
+  const auto history = ledger_.history(plan.id);
+  const auto last = std::find_if(history.rbegin(), history.rend(), [&](const HistoryEntry& entry) {
+    return entry.action.starts_with("node ") && entry.detail.starts_with(node.name + ": ");
+  });
+  if (last != history.rend() && last->action == kLost) return;  // before this stintd began
+  const auto detail = fmt::format("{}: {}; no node of its kind is free", node.name,
+                                  node.reason.empty() ? "Slurm has it down" : node.reason);
+  ledger_.add_history(plan.id, {now_(), "stintd", kLost, detail});
+  spdlog::warn("plan {}: {}: {}", plan.name, kLost, detail);
+}
+
+void Swapper::note_return(const Plan& plan, const ClusterNode& node) {
+  const auto loss = losses_.find({plan.id, node.name});
+  if (loss == losses_.end()) return;
+  const bool told = loss->second.told;
+  losses_.erase(loss);
+  if (!told) return;
+  ledger_.add_history(plan.id, {now_(), "stintd", "node back", node.name + ": Slurm uses it again"});
+  spdlog::info("plan {}: node {} is back", plan.name, node.name);
 }
 
 // A job that runs on the node runs on; Slurm starts none there that would reach into the other reservation.
@@ -114,6 +149,7 @@ bool Swapper::swap_node(Plan& plan, std::size_t k, const std::string& node, cons
   const auto detail = fmt::format("{} is replaced by {}{}", node, substitute, why);
   ledger_.set_segment(plan.id, k, segment, {now_(), "stintd", "node swapped", detail});
   plan.segments[k] = segment;
+  losses_.erase({plan.id, node});
   metrics_.count_swap();
   spdlog::info("plan {}: node {}", plan.name, detail);
   for (const auto& job : jobs_in(cluster_.jobs(), segment)) {

@@ -47,6 +47,12 @@ sys_seconds end_of(const PlanRow& plan) {
 }
 
 [[noreturn]] void refuse_ended(const PlanRow& plan) {
+  if (!plan.segments.empty() && plan.segments.back().released) {
+    refuse(Cause::kPlan,
+           "plan {}: was released {}, for no job was in it ('stint plan history {}'); book another with "
+           "'stint plan create'",
+           plan.name, format_time(end_of(plan)), plan.name);
+  }
   refuse(Cause::kPlan, "plan {}: ended {}; book another with 'stint plan create'", plan.name,
          format_time(end_of(plan)));
 }
@@ -208,6 +214,17 @@ void set_common(const JobRequest& request, JobChanges& changes) {
   if (request.own_signal) changes.admin_comment += " signal=own";
 }
 
+// A job that waits because what was left of the segment before went to others.
+void note_release(const PlanRow& plan, const SegmentRow& segment, sys_seconds now, JobChanges& changes) {
+  const auto next = std::find_if(plan.segments.begin(), plan.segments.end(), [&](const SegmentRow& other) {
+    return other.reservation == segment.reservation;
+  });
+  if (segment.start <= now || next == plan.segments.begin() || !std::prev(next)->released) return;
+  if (!changes.note.empty()) return;
+  changes.note = fmt::format("plan {}: was released {} until {}, for no job was in it; the job waits",
+                             plan.name, format_time(std::prev(next)->end), format_time(segment.start));
+}
+
 JobChanges plan_changes(const JobRequest& request, const PlanTable& table, sys_seconds now) {
   check_form(request);
   const PlanRow& plan = find_plan(request.environment.plan, request.uid, table);
@@ -219,6 +236,7 @@ JobChanges plan_changes(const JobRequest& request, const PlanTable& table, sys_s
   JobChanges changes;
   fit_nodes(request, plan, changes);
   fit_time(request, plan, segment, start, bound_of(request, plan, table.limits), changes);
+  note_release(plan, segment, now, changes);
   set_common(request, changes);
   changes.reservation = segment.reservation;
   if (request.partition.empty()) changes.partition = plan.partition;

@@ -100,6 +100,9 @@ TEST(PlanTable, GpusOfAPlanMayBeUnknown) {
   EXPECT_EQ(PlanTable::parse(table.format(), "t").plans[0].max_time, std::nullopt);
   table.plans[0].max_time = std::chrono::minutes{90};
   EXPECT_EQ(PlanTable::parse(table.format(), "t").plans[0].max_time, std::chrono::minutes{90});
+  EXPECT_FALSE(PlanTable::parse(table.format(), "t").plans[0].segments[0].released);
+  table.plans[0].segments[0].released = true;
+  EXPECT_TRUE(PlanTable::parse(table.format(), "t").plans[0].segments[0].released);
   for (const int gpus : {0, 8}) {
     table.plans[0].gpus = gpus;
     EXPECT_EQ(PlanTable::parse(table.format(), "t").plans[0].gpus, gpus);

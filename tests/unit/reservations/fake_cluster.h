@@ -112,6 +112,7 @@ class FakeCluster : public Cluster {
   void delete_reservation(const std::string& name) override {
     call("delete");
     if (!reservations_.contains(name)) throw ClusterError(Code::kMissing, "no such reservation");
+    if (before_delete) before_delete();
     for (const auto& job : jobs()) {
       if (job.reservation == name) throw ClusterError(Code::kBusy, "in use");
     }
@@ -247,6 +248,7 @@ class FakeCluster : public Cluster {
   std::vector<std::string> calls;
   std::function<void()> after_create;
   std::function<void()> after_update;
+  std::function<void()> before_delete;
   double now = 0;
   int dies_after = 0;  // the so manyth call from now throws Killed; 0: none
   bool private_data = false;

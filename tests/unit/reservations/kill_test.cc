@@ -76,6 +76,12 @@ class World : public BookTest {
   }
   void lose_node() { cluster_.set_node_down(show().segments[0].nodes[0], "stint: slurmd does not answer"); }
 
+  void release_idle() {
+    settings_.policy.release_idle_after = seconds{20};
+    settings_.policy.release_notice = seconds{10};
+    restart_stintd();
+  }
+
   Plan show() { return book_->show("demo"); }
   Book& book() { return *book_; }
   FakeCluster& cluster() { return cluster_; }
@@ -219,6 +225,16 @@ std::vector<Operation> operations() {
        [](World& w) {
          demo(w);
          w.cluster().reservations_.erase("demo.0");
+       },
+       nothing},
+      {"release an idle plan",
+       [](World& w) {
+         w.release_idle();
+         demo(w);
+         nothing(w);
+         w.cluster().now += 10;
+         nothing(w);
+         w.cluster().now += 20;
        },
        nothing},
       {"follow an admin",

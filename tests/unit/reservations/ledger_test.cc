@@ -89,6 +89,8 @@ TEST(Ledger, OneOfAnOlderVersionIsBroughtUpAndKeepsItsPlans) {
         "ALTER TABLE plans DROP COLUMN kept_cents; ALTER TABLE plans DROP COLUMN kept_until; "
         "ALTER TABLE plans DROP COLUMN priced_gpus; ALTER TABLE plans DROP COLUMN accounts; "
         "ALTER TABLE plans DROP COLUMN members; ALTER TABLE plans DROP COLUMN member_uids; "
+        "ALTER TABLE segments DROP COLUMN released; DROP TABLE idle; DROP TABLE notice_mark; DROP TABLE "
+        "outbox; "
         "PRAGMA user_version = 1");
   }
   Ledger ledger(path);

@@ -52,7 +52,8 @@ TEST(Settings, EveryKeyIsRead) {
       "[stintd]\nledger = /tmp/x.db\nlog_level = warn\nprobe_interval = 250ms\nprobe_timeout = 1.5s\n"
       "probes_needed = 4\nthreads = 3\n[policy]\nbook = users:alice, bob\nmax_nodes = 16\nmax_duration = 2d\n"
       "min_lead = 1h\nmax_lead = 30d\nallowed_partitions = main,gpu\nallowed_features = a100,v100\n"
-      "exceed_max_time = no\n[price]\nnode_hour = 2.50\ncurrency = CHF\n");
+      "exceed_max_time = no\nrelease_idle_after = 2h\nrelease_notice = 10m\n[price]\nnode_hour = "
+      "2.50\ncurrency = CHF\n");
   EXPECT_EQ(settings.ledger, "/tmp/x.db");
   EXPECT_EQ(settings.log_level, "warn");
   EXPECT_EQ(settings.probe_interval, milliseconds{250});
@@ -67,6 +68,8 @@ TEST(Settings, EveryKeyIsRead) {
   EXPECT_THAT(settings.policy.allowed_features, testing::ElementsAre("a100", "v100"));
   EXPECT_FALSE(settings.policy.exceed_max_time);
   EXPECT_THAT(settings.policy.allowed_partitions, testing::ElementsAre("main", "gpu"));
+  EXPECT_EQ(settings.policy.release_idle_after, std::chrono::hours{2});
+  EXPECT_EQ(settings.policy.release_notice, std::chrono::minutes{10});
   EXPECT_EQ(settings.money.prices.node_hour.format(), "2.50");
   EXPECT_EQ(settings.money.prices.currency, "CHF");
 }
@@ -92,6 +95,33 @@ TEST(Settings, ApproversWithoutAWordBeforeThemAreUsers) {
 TEST(Settings, ALeadThatNothingCouldKeepIsRefused) {
   EXPECT_EQ(error_of("[policy]\nmin_lead = 2d\nmax_lead = 1d\n"),
             "[policy] min_lead is longer than max_lead (1-00:00:00): nothing could be booked");
+}
+
+TEST(Settings, NobodyIsToldAnythingUnlessAProgramIsNamed) {
+  EXPECT_FALSE(settings_from("").notices.on());
+  EXPECT_FALSE(settings_from("[notices]\nsoon = 2h\n").notices.on());
+  const auto mail = settings_from(
+                        "[notices]\nmail = /bin/true\nmail_domain = example.org\nsend = soon, node_lost\n"
+                        "soon = 2h\nending = 30m\ntimeout = 3s\n")
+                        .notices;
+  EXPECT_TRUE(mail.on());
+  EXPECT_THAT(mail.send, testing::ElementsAre(NoticeKind::kSoon, NoticeKind::kNodeLost));
+  EXPECT_EQ(mail.soon, std::chrono::hours{2});
+  EXPECT_EQ(mail.ending, std::chrono::minutes{30});
+  EXPECT_EQ(mail.timeout, milliseconds{3'000});
+  EXPECT_EQ(settings_from("[notices]\ncommand = /bin/true\n").notices.send.size(), 15U);
+}
+
+TEST(Settings, NoticesThatCannotBeDeliveredAreRefused) {
+  EXPECT_THAT(error_of("[notices]\nmail = mail\n"),
+              testing::EndsWith("stint.conf:2: 'mail': 'mail' must be the absolute path of a program"));
+  EXPECT_THAT(error_of("[notices]\ncommand = /nonesuch\n"),
+              testing::EndsWith("'command': '/nonesuch' cannot be run: No such file or directory"));
+  EXPECT_THAT(error_of("[notices]\nmail = /bin/true\ncommand = /bin/true\n"),
+              testing::HasSubstr("stint.conf:3: 'command': mail and command are both set"));
+  EXPECT_THAT(error_of("[notices]\nsend = soon,sooner\n"),
+              testing::HasSubstr("'sooner' is no kind of notice; there are soon, started"));
+  EXPECT_THAT(error_of("[notices]\nmail_domain = a@b\n"), testing::HasSubstr("'a@b' is no mail domain"));
 }
 
 TEST(Settings, WrongValuesAreNamedWithTheirLine) {

@@ -59,5 +59,35 @@ TEST_F(SwapperTest, ANodeOnWhichAJobOfThePlanRunsStays) {
   EXPECT_NE(book_->show("demo").segments[0].nodes, nodes);
 }
 
+TEST_F(SwapperTest, ANodeThatCannotBeReplacedIsToldOnceAndAgainWhenItIsBack) {
+  book_->create(request("demo", 8, 0), kRoot);
+  cluster_.set_node_down("node1", "bad disk");
+  book_->reconcile();
+  cluster_.now += 5;
+  book_->reconcile();
+  EXPECT_THAT(actions(), ElementsAre("booked")) << "it may be replaced in a moment";
+  for (int i = 0; i < 5; ++i) {
+    cluster_.now += 10;
+    book_->reconcile();
+  }
+  restart_stintd();
+  for (int i = 0; i < 5; ++i) {
+    cluster_.now += 10;
+    book_->reconcile();
+  }
+  EXPECT_THAT(actions(), ElementsAre("booked", "node lost"));
+  EXPECT_EQ(book_->history("demo").back().detail, "node1: bad disk; no node of its kind is free");
+  auto& node = cluster_.find_node("node1");
+  node.down = node.drained = false;
+  book_->reconcile();
+  EXPECT_THAT(actions(), ElementsAre("booked", "node lost", "node back"));
+  cluster_.set_node_down("node1", "bad disk");
+  for (int i = 0; i < 3; ++i) {
+    cluster_.now += 10;
+    book_->reconcile();
+  }
+  EXPECT_THAT(actions(), ElementsAre("booked", "node lost", "node back", "node lost"));
+}
+
 }  // namespace
 }  // namespace stint::reservations

@@ -260,6 +260,26 @@ TEST(PlanJob, PlansThatAreOverSayHow) {
   EXPECT_THAT(refused(job_in("demo"), kNow + seconds(3600)).message, HasSubstr("plan demo: ended"));
 }
 
+TEST(PlanJob, OfAPlanThatWasReleasedTheRefusalSaysSo) {
+  PlanTable table;
+  table.plans = {with_segment(sample_plan("left", "expired", kAlice), -3600, -60)};
+  table.plans[0].segments[0].released = true;
+  const auto decision = decide_plan_job(job_in("left"), table, kNow);
+  EXPECT_THAT(std::get<Refusal>(decision).message,
+              AllOf(HasSubstr("plan left: was released 20"), HasSubstr("for no job was in it"),
+                    HasSubstr("book another with 'stint plan create'")));
+}
+
+TEST(PlanJob, OneThatWaitsBecauseItsSegmentWasReleasedIsTold) {
+  PlanTable table;
+  table.plans = {
+      with_segment(with_segment(sample_plan("left", "scheduled", kAlice), -3600, -60), 3600, 7200)};
+  const auto note = [&] { return std::get<JobChanges>(decide_plan_job(job_in("left"), table, kNow)).note; };
+  EXPECT_EQ(note(), "");
+  table.plans[0].segments[0].released = true;
+  EXPECT_THAT(note(), AllOf(HasSubstr("plan left: was released 20"), HasSubstr("the job waits")));
+}
+
 TEST(PlanJob, ContradictingReservationOrPartitionIsRefused) {
   JobRequest request = job_in("demo");
   request.reservation = "maintenance";

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the ledger works on its database: for ledger.cc and ledger_notices.cc alone.
+#pragma once
+
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <sqlite3.h>
+
+#include <cstdint>
+#include <mutex>
+#include <string_view>
+#include <type_traits>
+
+#include "base/error.h"
+#include "reservations/kill_point.h"
+#include "reservations/ledger.h"
+
+namespace stint::reservations {
+
+template <typename Work>
+auto Ledger::guarded(Work work) const {
+  const std::lock_guard lock(mutex_);
+  try {
+    return work(*database_);
+  } catch (const SQLite::Exception& error) {
+    const bool full = error.getErrorCode() == SQLITE_FULL;
+    fail("ledger {}: {}{}", path_, error.what(), full ? "; make room on its file system" : "");
+  }
+}
+
+// One transaction, and then a point at which a test may end the process.
+template <typename Work>
+auto Ledger::write(std::string_view name, Work work) {
+  return guarded([&](SQLite::Database& database) {
+    SQLite::Transaction transaction(database);
+    if constexpr (std::is_void_v<decltype(work(database))>) {
+      work(database);
+      transaction.commit();
+      kill_point(name);
+    } else {
+      auto result = work(database);
+      transaction.commit();
+      kill_point(name);
+      return result;
+    }
+  });
+}
+
+void insert_history(SQLite::Database& database, std::int64_t plan, const HistoryEntry& entry);
+
+}  // namespace stint::reservations
