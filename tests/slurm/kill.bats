@@ -111,7 +111,8 @@ expect_cancel() { [[ $is == cancelled* ]] && wait_until 5 job_is "$job" CANCELLE
 swap() {
   setup_plan "$1"
   dead=$(stint plan show "$1" --format json | jq -r '.segments[0].nodes[0]')
-  change=(scontrol update "nodename=$dead" state=down "reason=stint: test")
+  # Not down: its slurmd runs, and would take it back within seconds.
+  change=(scontrol update "nodename=$dead" state=drain "reason=stint: test")
 }
 expect_swap() {
   scontrol update "nodename=$dead" state=resume
