@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <filesystem>
 
 #include "base/error.h"
@@ -44,6 +45,9 @@ std::string nccl_version_text(int version) {
 #define STINT_FIND(result, name, symbol, parameters) library.find(functions.name, #symbol);
 
 NcclFunctions load_nccl(const std::string& name) {
+  // Communicators that use the switches' multicast can be neither revoked nor shrunk safely. Read when NCCL
+  // starts.
+  setenv("NCCL_NVLS_ENABLE", "0", 0);
   const Library library(name, kInstallNccl);
   NcclFunctions functions;
   library.find(functions.version, "ncclGetVersion");

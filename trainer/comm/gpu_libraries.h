@@ -20,7 +20,8 @@ struct LibraryNames {
   std::string kernels = kernels_beside_program();
 };
 
-// Once loaded, they stay for the life of the process: both have threads of their own.
+// Once loaded, they stay for the life of the process: both have threads of their own. NCCL_NVLS_ENABLE
+// becomes 0 where the environment does not say otherwise.
 class Libraries {
  public:
   // Throws Error that names what is missing, or too old, and what to install.

@@ -122,8 +122,9 @@ NcclResult NcclSession::do_shrink(std::vector<int> excluded, Clock::time_point d
   Member& parent = members_.front();
   gpu::NcclConfig config;
   config.blocking = 0;
-  NcclResult result = libraries_->nccl.shrink(parent.comm, excluded.data(), static_cast<int>(excluded.size()),
-                                              &child.comm, &config, gpu::kNcclShrinkDefault);
+  NcclResult result =
+      until_polled(libraries_->nccl.shrink(parent.comm, excluded.data(), static_cast<int>(excluded.size()),
+                                           &child.comm, &config, gpu::kNcclShrinkDefault));
   result = settle(parent, result, deadline);
   if (result == NcclResult::kInProgress) parent.spoilt = true;  // aborting it gives up the child too
   if (result != NcclResult::kSuccess) return result;

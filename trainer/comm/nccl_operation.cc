@@ -20,6 +20,10 @@ bool is_failure(NcclResult result) {
   return result != NcclResult::kSuccess && result != NcclResult::kInProgress;
 }
 
+NcclResult until_polled(NcclResult result) {
+  return result == NcclResult::kSuccess ? NcclResult::kInProgress : result;
+}
+
 Status meaning_of(const gpu::NcclFunctions& nccl, NcclResult result, int rank, int peer) {
   const bool remote = result == NcclResult::kRemoteError || result == NcclResult::kSystemError;
   const char* last = nccl.last_error(nullptr);

@@ -26,6 +26,8 @@ struct NcclOperation {
 };
 
 bool is_failure(gpu::NcclResult result);
+// What split and shrink return: success also while they have only begun.
+gpu::NcclResult until_polled(gpu::NcclResult result);
 // Blames `peer` for what came over the network, and this rank's GPU or program for the rest.
 Status meaning_of(const gpu::NcclFunctions& nccl, gpu::NcclResult result, int rank, int peer);
 Status too_late(const NcclOperation& operation, const char* what);

@@ -104,8 +104,9 @@ NcclView::Part NcclView::split(const Group& group) {
   const bool in_one = !group.members.empty();
   Status status = session_->call(splitting, [&] {
     gpu::NcclConfig config = nonblocking();
-    return libraries_->nccl.split(session_->comm(0), in_one ? group.members.front() : gpu::kNcclNoColor,
-                                  group.rank, session_->place(member), &config);
+    return until_polled(libraries_->nccl.split(session_->comm(0),
+                                               in_one ? group.members.front() : gpu::kNcclNoColor, group.rank,
+                                               session_->place(member), &config));
   });
   if (!status || !in_one) return {status};
   status = session_->await_ready(splitting, member);

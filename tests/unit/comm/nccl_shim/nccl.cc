@@ -424,8 +424,9 @@ NcclResult bear(NcclComm* parent, Birth& birth, std::size_t parents, int color, 
     *child = make_comm(clique, static_cast<int>(place - order.begin()), parent->device);
     (*child)->usable = true;
   };
-  return begin(
-      parent, [&birth, parents] { return birth.come == parents; }, effect);
+  static_cast<void>(begin(
+      parent, [&birth, parents] { return birth.come == parents; }, effect));
+  return NcclResult::kSuccess;  // also while it is in progress, as NCCL does here
 }
 
 }  // namespace
@@ -536,6 +537,7 @@ STINT_STUB NcclResult ncclCommAbort(NcclComm* comm) {
 }
 
 STINT_STUB NcclResult ncclCommGetAsyncError(NcclComm* comm, NcclResult* result) {
+  if (comm == nullptr) return NcclResult::kInvalidArgument;
   const Call call(comm, "ncclCommGetAsyncError", Call::When::kAnyTime);
   if (comm->in_progress && comm->polls-- <= 0 && comm->ready()) nccl_shim::settle(comm);
   *result = comm->in_progress ? NcclResult::kInProgress : comm->error;
