@@ -220,6 +220,7 @@ int main(int argc, char** argv) {
   stint::agent::Options options;
   CLI::App app{"Trains a recipe: the batch side of a job, the agent of a node, or a whole run on this host.",
                "stint-train"};
+  app.set_version_flag("--version", STINT_VERSION);
   app.add_option("--recipe", options.recipe,
                  "NAME or PATH.ini[,section.key=value…]; default: the job's --recipe");
   app.add_option("--run-directory", options.run_directory, "default: the recipe's run.directory");

@@ -293,6 +293,7 @@ void Worker::lose_peer(const comm::Status& status) {
 Arguments parse(int argc, char** argv) {
   Arguments arguments;
   CLI::App app("The mathematics of one rank; started by stint-train, not by hand.", "stint-worker");
+  app.set_version_flag("--version", STINT_VERSION);
   app.add_option("--recipe", arguments.recipe, "the frozen recipe")->required();
   app.add_option("--run-directory", arguments.run.root, "the run's folder")->required();
   try {
