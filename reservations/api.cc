@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "reservations/health.h"
 #include "reservations/json_fields.h"
 #include "reservations/refusal.h"
 #include "reservations/report.h"
@@ -27,19 +28,20 @@ nlohmann::json parse_object(std::string_view body) {
   return json;
 }
 
-std::string text_field(const nlohmann::json& body, const char* field, std::size_t longest) {
+std::string text_field(const std::string& subject, const nlohmann::json& body, const char* field,
+                       std::size_t longest) {
   const auto found = body.find(field);
-  if (found == body.end() || !found->is_string()) refuse(400, "failure report: '{}' must be a text", field);
+  if (found == body.end() || !found->is_string()) refuse(400, "{}: '{}' must be a text", subject, field);
   auto text = found->get<std::string>();
-  if (text.size() > longest) refuse(400, "failure report: '{}' is longer than {} characters", field, longest);
+  if (text.size() > longest) refuse(400, "{}: '{}' is longer than {} characters", subject, field, longest);
   return text;
 }
 
-std::uint32_t job_field(const nlohmann::json& body) {
+std::uint32_t job_field(const std::string& subject, const nlohmann::json& body) {
   const auto found = body.find("job");
   if (found == body.end() || !found->is_number_unsigned() || found->get<std::uint64_t>() == 0 ||
       found->get<std::uint64_t>() > UINT32_MAX) {
-    refuse(400, "failure report: 'job' must be a job id");
+    refuse(400, "{}: 'job' must be a job id", subject);
   }
   return found->get<std::uint32_t>();
 }
@@ -66,11 +68,12 @@ std::uint32_t job_in_path(std::string_view id) {
 
 }  // namespace
 
-Api::Api(Book& book, Failures& failures, Shepherd& shepherd, Ledger& ledger, const Privacy& privacy,
-         std::function<double()> now)
+Api::Api(Book& book, Failures& failures, Shepherd& shepherd, Opener& opener, Ledger& ledger,
+         const Privacy& privacy, std::function<double()> now)
     : book_(book),
       failures_(failures),
       shepherd_(shepherd),
+      opener_(opener),
       ledger_(ledger),
       privacy_(privacy),
       now_(std::move(now)) {}
@@ -100,13 +103,15 @@ ApiReply Api::route(std::string_view method, std::string_view path, std::string_
   constexpr std::string_view kJobs = "/v1/jobs/";
   constexpr std::string_view kEvents = "/events";
   constexpr std::string_view kWindow = "/window";
-  if (path == "/v1/health" && method == "GET") return {200, {{"ok", true}, {"version", STINT_VERSION}}};
+  if (path == "/v1/health" && method == "GET")
+    return {200, {{"ok", true}, {"version", STINT_VERSION}, {"time", now_()}}};
   if (path == kPlans && method == "POST") return create_plan(body, uid);
   if (path == kPlans && method == "GET") return list_plans(uid);
   if (path == "/v1/offers" && method == "POST") return search_offers(body, uid);
   if (path == "/v1/report" && method == "POST") return report(body, uid);
   if (path == "/v1/availability" && method == "POST") return show_availability(body);
   if (path == "/v1/failures" && method == "POST") return report_failure(body, uid);
+  if (path == "/v1/checks" && method == "POST") return take_findings(body, uid);
   if (path.starts_with("/v1/plans/")) {
     const std::string_view rest = path.substr(kPlans.size() + 1);
     const auto slash = std::min(rest.find('/'), rest.size());
@@ -182,6 +187,9 @@ nlohmann::json Api::show(const Plan& plan) const {
   NodeSeconds spent;
   for (const auto& row : ledger_.usage(plan.id)) spent += row.spent;
   json["usage"] = to_json(spent);
+  if (plan.phase == Phase::kBooked) {
+    if (auto opening = opener_.describe(plan); !opening.is_null()) json["opening"] = std::move(opening);
+  }
   return json;
 }
 
@@ -269,10 +277,21 @@ ApiReply Api::cancel_plan(const std::string& name, std::string_view body, std::u
 
 ApiReply Api::report_failure(std::string_view body, std::uint32_t uid) {
   const auto json = parse_object(body);
-  const auto node = text_field(json, "node", kMaxNodeName);
-  const auto why = json.contains("why") ? text_field(json, "why", kMaxWhy) : std::string{};
-  const auto verdict = failures_.report(job_field(json), node, why, uid);
+  const std::string subject = "failure report";
+  const auto node = text_field(subject, json, "node", kMaxNodeName);
+  const auto why = json.contains("why") ? text_field(subject, json, "why", kMaxWhy) : std::string{};
+  const auto verdict = failures_.report(job_field(subject, json), node, why, uid);
   return {200, {{"verdict", verdict.verdict}, {"action", verdict.action}}};
+}
+
+ApiReply Api::take_findings(std::string_view body, std::uint32_t uid) {
+  const auto json = parse_object(body);
+  const std::string subject = "findings";
+  const auto node = text_field(subject, json, "node", kMaxNodeName);
+  const auto job = job_field(subject, json);
+  const auto findings = checked([&] { return parse_findings(json); });
+  opener_.take_findings(job, node, bad_ones(findings), uid);
+  return {200, nlohmann::json::object()};
 }
 
 ApiReply Api::job_events(std::string_view id, std::uint32_t uid) const {

@@ -23,11 +23,14 @@
 //   POST   /v1/plans/NAME/approve {} -> plan
 //   DELETE /v1/plans/NAME        {force?} -> plan
 //   POST   /v1/failures          {job, node, why} -> {verdict, action}
+//   POST   /v1/checks            {job, node, checks: [{name, verdict, found, remedy}]} -> {}: of a node's
+//   health
+//                                check, which stintd itself has started
 //   GET    /v1/jobs/ID/events    -> [{t, event, node, detail}]
 //   GET    /v1/jobs/ID/window    -> {plan, segment, reservation, ends, next_reservation | null, next_start |
 //   null,
 //                                    rolls_over}: of a running job, for its owner
-//   GET    /v1/health            -> {ok, version}
+//   GET    /v1/health            -> {ok, version, time}
 //
 // Where Slurm's PrivateData hides reservations, other people's plans and the events of their jobs are not
 // there for callers who are neither operators nor users of the plan.
@@ -42,6 +45,7 @@
 #include "reservations/book.h"
 #include "reservations/failures.h"
 #include "reservations/ledger.h"
+#include "reservations/opener.h"
 #include "reservations/privacy.h"
 #include "reservations/shepherd.h"
 
@@ -54,8 +58,8 @@ struct ApiReply {
 
 class Api {
  public:
-  Api(Book& book, Failures& failures, Shepherd& shepherd, Ledger& ledger, const Privacy& privacy,
-      std::function<double()> now);
+  Api(Book& book, Failures& failures, Shepherd& shepherd, Opener& opener, Ledger& ledger,
+      const Privacy& privacy, std::function<double()> now);
 
   ApiReply handle(std::string_view method, std::string_view path, std::string_view body, std::uint32_t uid);
 
@@ -73,6 +77,7 @@ class Api {
   ApiReply extend_plan(const std::string& name, std::string_view body, std::uint32_t uid);
   ApiReply cancel_plan(const std::string& name, std::string_view body, std::uint32_t uid);
   ApiReply report_failure(std::string_view body, std::uint32_t uid);
+  ApiReply take_findings(std::string_view body, std::uint32_t uid);
   ApiReply job_events(std::string_view id, std::uint32_t uid) const;
   ApiReply job_window(std::string_view id, std::uint32_t uid);
   // What a caller may not see is answered like what is not there.
@@ -83,6 +88,7 @@ class Api {
   Book& book_;
   Failures& failures_;
   Shepherd& shepherd_;
+  Opener& opener_;
   Ledger& ledger_;
   const Privacy& privacy_;
   std::function<double()> now_;

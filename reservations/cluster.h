@@ -45,6 +45,8 @@ struct ClusterNode {
   bool reserved_for_service = false;  // rebooting, future
   bool maintenance = false;           // in a maintenance reservation at present
   bool idle = false;                  // no job, not completing
+  bool asleep = false;                // powered down to save power, or on its way there
+  bool waking = false;                // powering up
   std::string reason;
 
   bool sound() const { return !down && !drained && !silent && !reserved_for_service; }
@@ -65,6 +67,7 @@ struct ClusterJob {
   bool held_without_plan = false;  // pending, and held since its reservation is gone
   bool timed_out = false;          // finished: Slurm ended it for its time limit or its reservation
   bool killed_by_warning = false;  // finished: by the signal that warns of a segment's end
+  std::optional<int> exit_status;  // ended by itself: of its script, 128 + the signal where one ended it
   std::vector<std::string> nodes;  // while it has some
   std::uint32_t node_count = 0;    // of these, or the fewest that it waits for
   std::string partition;
@@ -88,6 +91,9 @@ struct ClusterReservation {
   std::vector<std::string> nodes;
   std::vector<std::string> users;
   std::string partition;
+  // Others may lie over it, and the time limits of its jobs, whole minutes at least, may reach into others.
+  // Slurm starts no job of another reservation whose limit would.
+  bool overlap = false;
 };
 
 struct ClusterPartition {
@@ -98,6 +104,18 @@ struct ClusterPartition {
   bool up = true;                                  // its jobs are started
   std::vector<std::string> groups{};               // whose members may use it; none: everybody
   std::string qos{};                               // its own; may be empty
+};
+
+// A batch job of stintd's own user: one node with all of its GPUs and nothing beside it; never requeued,
+// first in the queue, its output thrown away.
+struct NodeJob {
+  std::string name;
+  std::string node;
+  int gpus = 0;  // of the node
+  std::string partition;
+  std::string reservation;
+  std::string script;
+  std::chrono::minutes time_limit{1};
 };
 
 // The path of switches from the root to a node's leaf switch; empty without a topology.
@@ -157,6 +175,12 @@ class Cluster {
 
   // DRAIN first, so that a slurmd that comes back is not given work, then DOWN, which ends the jobs there.
   virtual void set_node_down(const std::string& node, const std::string& reason) = 0;
+  // Nothing new is started there; what runs goes on.
+  virtual void drain_node(const std::string& node, const std::string& reason) = 0;
+  // Wakes a node that sleeps to save power; returns before it is awake.
+  virtual void power_up_node(const std::string& node) = 0;
+  // Returns the job's id.
+  virtual std::uint32_t submit_node_job(const NodeJob& job) = 0;
   virtual void requeue_job(std::uint32_t id) = 0;
   virtual void cancel_job(std::uint32_t id) = 0;
   // Of a plainly pending job.

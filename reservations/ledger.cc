@@ -27,7 +27,7 @@ constexpr long kZfsSuperMagic = 0x2FC12FC1;  // not in linux/magic.h
 
 // Each step takes a ledger from one version to the next; an old ledger is brought up when it is opened. Steps
 // that a release has had are never changed.
-constexpr std::array<const char*, 7> kSchemaSteps{
+constexpr std::array<const char*, 8> kSchemaSteps{
     R"sql(
 CREATE TABLE plans (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -152,6 +152,27 @@ CREATE TABLE outbox (
   attempts INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX outbox_open ON outbox(next) WHERE body <> '';
+)sql",
+    R"sql(
+CREATE TABLE openings (
+  plan INTEGER NOT NULL REFERENCES plans(id),
+  k INTEGER NOT NULL,
+  reservation TEXT NOT NULL,
+  state TEXT NOT NULL,
+  note TEXT NOT NULL DEFAULT '',
+  PRIMARY KEY (plan, k)
+);
+CREATE INDEX openings_by_state ON openings(state);
+CREATE TABLE checks (
+  plan INTEGER NOT NULL,
+  k INTEGER NOT NULL,
+  node TEXT NOT NULL,
+  job INTEGER NOT NULL DEFAULT 0,
+  state TEXT NOT NULL,
+  found TEXT NOT NULL DEFAULT '',
+  PRIMARY KEY (plan, k, node),
+  FOREIGN KEY (plan, k) REFERENCES openings(plan, k)
+);
 )sql"};
 constexpr int kSchemaVersion = static_cast<int>(kSchemaSteps.size());
 

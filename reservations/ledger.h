@@ -115,6 +115,38 @@ struct Recovery {
 
 std::string_view to_string(Recovery::Step step);
 
+// What stintd does with a segment's nodes before it begins. The row is written before the first change in
+// Slurm and closed after the last.
+struct Opening {
+  enum class State {
+    kBegun,     // its reservation may or may not exist
+    kReserved,  // its reservation has been seen
+    kClosed,    // over: reservation and jobs are gone
+  };
+
+  std::int64_t plan = 0;
+  std::size_t k = 0;  // of the segment
+  std::string reservation;
+  State state = State::kBegun;
+  std::string note;  // what stood in the way; once closed, how it went
+};
+
+// The health check of one node in an opening. The row is written before its job is submitted.
+struct NodeCheck {
+  enum class State {
+    kAsked,  // its job is on its way, or will be
+    kGood,
+    kBad,      // and to be drained
+    kDrained,  // bad, and drained
+    kUnknown,  // nobody can say
+  };
+
+  std::string node;
+  std::uint32_t job = 0;  // 0: not known to have been submitted
+  State state = State::kAsked;
+  std::string found;  // what is bad, or why nobody can say
+};
+
 // What this stintd writes; an older ledger is brought up when it is opened.
 int ledger_schema_version();
 
@@ -188,6 +220,20 @@ class Ledger {
   void set_step(std::int64_t recovery, Recovery::Step step);
   std::vector<Recovery> open_recoveries() const;
   bool recovers(std::uint32_t job, std::uint32_t restart) const;  // an open row
+
+  void begin_opening(const Opening& opening);
+  void set_opening(const Opening& opening);  // its state and note
+  void close_opening(const Opening& opening, const HistoryEntry& entry);
+  std::vector<Opening> open_openings() const;
+  std::optional<Opening> opening(std::int64_t plan, std::size_t k) const;
+  void add_check(const Opening& opening, const std::string& node);
+  void set_check_job(const Opening& opening, const std::string& node, std::uint32_t job);
+  // A text that is there already stays: what the node itself has said is more exact.
+  void set_check(const Opening& opening, const std::string& node, NodeCheck::State state,
+                 const std::string& found);
+  // What the node says of itself, while nothing is known of it yet; its state follows from its job.
+  void note_findings(const Opening& opening, const std::string& node, const std::string& found);
+  std::vector<NodeCheck> checks(std::int64_t plan, std::size_t k) const;  // by node
 
  private:
   template <typename Work>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the ledger works on its database: for ledger.cc and ledger_notices.cc alone.
+// How the ledger works on its database: for ledger.cc, ledger_notices.cc and ledger_openings.cc alone.
 #pragma once
 
 #include <SQLiteCpp/SQLiteCpp.h>

@@ -200,6 +200,13 @@ std::string plan_text(const json& plan) {
   if (plan.at("refund") != "0.00")
     text +=
         line("refund", plan.at("refund").get<std::string>() + " " + price.at("currency").get<std::string>());
+  if (plan.contains("opening"))
+    text += line("opening",
+                 fmt::format("{}{}",
+                             segments.size() > 1
+                                 ? fmt::format("of segment {} ", plan["opening"].at("segment").get<int>())
+                                 : "",
+                             plan["opening"].at("text").get<std::string>()));
   if (plan.contains("usage")) text += line("node-hours", usage_text(plan["usage"]));
   if (plan.contains("warning")) text += line("warning", plan["warning"]);
   for (const auto& job : plan.value("jobs", json::array())) text += line("job", job_text(job));

@@ -17,6 +17,7 @@ using std::chrono::milliseconds;
 
 constexpr int kMaxNodes = 65'536;
 constexpr int kMaxThreads = 256;
+constexpr std::chrono::seconds kShortestOpening{30};
 
 void set_listen(Settings& settings, const std::string& address) {
   const HostPort target = parse_host_port(address);
@@ -81,6 +82,15 @@ std::string absolute_path(const std::string& text) {
   return text;
 }
 
+// 0, or long enough that there is time to do something.
+std::chrono::seconds time_before(const std::string& text) {
+  if (trim(text) == "0") return std::chrono::seconds{0};
+  const auto time = parse_duration(text);
+  if (time < kShortestOpening)
+    fail("'{}' is too short; write 0 (never) or at least {}s", text, kShortestOpening.count());
+  return time;
+}
+
 using Setter = std::function<void(Settings&, const std::string&)>;
 
 const std::map<std::string, Setter>& setters() {
@@ -133,6 +143,8 @@ const std::map<std::string, Setter>& setters() {
        [](Settings& s, const std::string& v) { s.policy.release_idle_after = parse_duration(v); }},
       {"policy.release_notice",
        [](Settings& s, const std::string& v) { s.policy.release_notice = parse_duration(v); }},
+      {"policy.prepare_before",
+       [](Settings& s, const std::string& v) { s.policy.prepare_before = time_before(v); }},
       {"policy.allowed_partitions",
        [](Settings& s, const std::string& v) { s.policy.allowed_partitions = names_in(v); }},
       {"policy.allowed_features",
@@ -204,6 +216,7 @@ Settings read_settings(const Config& config) {
          format_duration(settings.policy.max_lead));
   settings.money = read_money_rules(config.file);
   settings.notices = read_notice_settings(config.file);
+  settings.health = read_health_rules(config.file);
   return settings;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/config.h"
+#include "reservations/health_settings.h"
 #include "reservations/money_settings.h"
 #include "reservations/notice_settings.h"
 
@@ -42,6 +43,7 @@ struct Policy {
   std::chrono::seconds keep_jobs = std::chrono::hours{1};  // that wait when their plan is over
   std::optional<std::chrono::seconds> release_idle_after;  // none: idle plans are kept
   std::chrono::seconds release_notice = std::chrono::minutes{15};  // before that
+  std::chrono::seconds prepare_before = std::chrono::minutes{10};  // a segment's start: its opening; 0: none
 };
 
 struct Settings {
@@ -56,6 +58,7 @@ struct Settings {
   Policy policy;
   MoneyRules money;
   NoticeSettings notices;
+  HealthRules health;
 };
 
 Settings read_settings(const Config& config);

@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -31,6 +33,9 @@ namespace {
 using std::chrono::minutes;
 using std::chrono::seconds;
 using std::chrono::sys_seconds;
+
+// The highest priority that Slurm itself gives a job (scontrol top).
+constexpr std::uint32_t kFirstInQueue = 0xffff0000;
 
 using NodeMessage = Owned<node_info_msg_t, slurm_free_node_info_msg>;
 using JobMessage = Owned<job_info_msg_t, slurm_free_job_info_msg>;
@@ -89,6 +94,8 @@ ClusterNode to_node(const node_info_t& info) {
   // Not those that sleep to save power: Slurm wakes them for a job.
   constexpr std::uint32_t kService =
       NODE_STATE_REBOOT_REQUESTED | NODE_STATE_REBOOT_ISSUED | NODE_STATE_INVALID_REG;
+  constexpr std::uint32_t kAsleep =
+      NODE_STATE_POWERED_DOWN | NODE_STATE_POWERING_DOWN | NODE_STATE_POWER_DOWN | NODE_STATE_POWER_DRAIN;
   const std::uint32_t base = info.node_state & NODE_STATE_BASE;
   ClusterNode node;
   node.name = text_of(info.name);
@@ -96,7 +103,11 @@ ClusterNode to_node(const node_info_t& info) {
   node.port = info.port;
   node.down = base == NODE_STATE_DOWN;
   node.drained = (info.node_state & (NODE_STATE_DRAIN | NODE_STATE_FAIL)) != 0;
-  node.silent = (info.node_state & NODE_STATE_NO_RESPOND) != 0 || base == NODE_STATE_UNKNOWN;
+  node.waking = (info.node_state & (NODE_STATE_POWERING_UP | NODE_STATE_POWER_UP)) != 0;
+  node.asleep = !node.waking && (info.node_state & kAsleep) != 0;
+  // Nobody expects an answer of a node that sleeps or boots.
+  node.silent = !node.asleep && !node.waking &&
+                ((info.node_state & NODE_STATE_NO_RESPOND) != 0 || base == NODE_STATE_UNKNOWN);
   node.reserved_for_service = base == NODE_STATE_FUTURE || (info.node_state & kService) != 0;
   node.maintenance = (info.node_state & NODE_STATE_MAINT) != 0;
   node.idle = base == NODE_STATE_IDLE && (info.node_state & NODE_STATE_COMPLETING) == 0;
@@ -126,6 +137,23 @@ bool died_of_warning(const job_info_t& info) {
          (WIFEXITED(status) && WEXITSTATUS(status) == 128 + SIGUSR1);
 }
 
+// None: it did not end by itself, but was cancelled, timed out or lost its node.
+std::optional<int> exit_status_of(const job_info_t& info) {
+  const std::uint32_t base = info.job_state & JOB_STATE_BASE;
+  if (base != JOB_COMPLETE && base != JOB_FAILED) return std::nullopt;
+  const int status = static_cast<int>(info.exit_code);
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+// All GPUs of a node, as sbatch itself writes it ("gres/" from 23.11 on).
+std::string gpus_per_node(int gpus) {
+#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(23, 11, 0)
+  return fmt::format("gres/gpu:{}", gpus);
+#else
+  return fmt::format("gres:gpu:{}", gpus);
+#endif
+}
+
 ClusterJob to_job(const job_info_t& info) {
   ClusterJob job;
   job.id = info.job_id;
@@ -140,6 +168,7 @@ ClusterJob to_job(const job_info_t& info) {
                                                               info.state_reason == WAIT_RESV_DELETED);
   job.timed_out = job.state == JobState::kFinished && (info.job_state & JOB_STATE_BASE) == JOB_TIMEOUT;
   job.killed_by_warning = job.state == JobState::kFinished && died_of_warning(info);
+  job.exit_status = exit_status_of(info);
   job.nodes = hosts_of(info.nodes);
   if (info.num_nodes != NO_VAL) job.node_count = info.num_nodes;
   job.partition = text_of(info.partition);
@@ -159,8 +188,13 @@ ClusterJob to_job(const job_info_t& info) {
 }
 
 ClusterReservation to_reservation(const reserve_info_t& info) {
-  return {text_of(info.name),       time_of(info.start_time), time_of(info.end_time),
-          hosts_of(info.node_list), names_of(info.users),     text_of(info.partition)};
+  return {text_of(info.name),
+          time_of(info.start_time),
+          time_of(info.end_time),
+          hosts_of(info.node_list),
+          names_of(info.users),
+          text_of(info.partition),
+          (info.flags & RESERVE_FLAG_OVERLAP) != 0};
 }
 
 struct SwitchTree {
@@ -354,6 +388,7 @@ class SlurmCluster : public Cluster {
     message.node_list = nodes.data();
     message.users = users.data();
     if (!partition.empty()) message.partition = partition.data();
+    if (wanted.overlap) message.flags = RESERVE_FLAG_OVERLAP;
     char* made = slurm_create_reservation(&message);
     if (made == nullptr) {
       const auto who =
@@ -393,8 +428,50 @@ class SlurmCluster : public Cluster {
   }
 
   void set_node_down(const std::string& node, const std::string& reason) override {
-    set_node_state(node, NODE_STATE_DRAIN, reason);
-    set_node_state(node, NODE_STATE_DOWN, reason);
+    set_node_state("slurm.set_node_down", node, NODE_STATE_DRAIN, reason);
+    set_node_state("slurm.set_node_down", node, NODE_STATE_DOWN, reason);
+  }
+
+  void drain_node(const std::string& node, const std::string& reason) override {
+    set_node_state("slurm.drain_node", node, NODE_STATE_DRAIN, reason);
+  }
+
+  void power_up_node(const std::string& node) override {
+    set_node_state("slurm.power_up_node", node, NODE_STATE_POWER_UP, {});
+  }
+
+  std::uint32_t submit_node_job(const NodeJob& wanted) override {
+    NodeJob job = wanted;
+    std::string output = "/dev/null";
+    std::string directory = "/";
+    std::string gres = gpus_per_node(job.gpus);
+    const char* own_path = std::getenv("PATH");
+    std::string path = fmt::format("PATH={}", own_path == nullptr ? "/usr/bin:/bin" : own_path);
+    std::array<char*, 2> environment{path.data(), nullptr};
+    job_desc_msg_t message;
+    slurm_init_job_desc_msg(&message);
+    message.name = job.name.data();
+    message.user_id = ::geteuid();
+    message.group_id = ::getegid();
+    message.script = job.script.data();
+    message.work_dir = directory.data();
+    message.std_out = message.std_err = output.data();
+    message.environment = environment.data();
+    message.env_size = 1;
+    message.min_nodes = message.max_nodes = 1;
+    message.req_nodes = job.node.data();
+    if (job.gpus > 0) message.tres_per_node = gres.data();
+    message.partition = job.partition.data();
+    message.reservation = job.reservation.data();
+    message.time_limit = static_cast<std::uint32_t>(job.time_limit.count());
+    message.shared = JOB_SHARED_NONE;
+    message.requeue = 0;
+    message.priority = kFirstInQueue;
+    submit_response_msg_t* answer = nullptr;
+    const int result = slurm_submit_batch_job(&message, &answer);
+    const Owned<submit_response_msg_t, slurm_free_submit_response_response_msg> response(answer);
+    check_change("slurm.submit_node_job", result, fmt::format("job {} for node {}", job.name, job.node));
+    return response->job_id;
   }
 
   void requeue_job(std::uint32_t id) override {
@@ -481,16 +558,20 @@ class SlurmCluster : public Cluster {
                        fmt::format("reservation {}: Slurm accepted it but does not list it", wanted.name));
   }
 
-  static void set_node_state(const std::string& node, std::uint32_t state, const std::string& reason) {
+  // An empty reason leaves the node's own.
+  static void set_node_state(std::string_view point, const std::string& node, std::uint32_t state,
+                             const std::string& reason) {
     update_node_msg_t message;
     slurm_init_update_node_msg(&message);
     std::string name = node;
     std::string why = reason;
     message.node_names = name.data();
     message.node_state = state;
-    message.reason = why.data();
-    message.reason_uid = getuid();
-    check_change("slurm.set_node_down", slurm_update_node(&message), "node " + node);
+    if (!why.empty()) {
+      message.reason = why.data();
+      message.reason_uid = getuid();
+    }
+    check_change(point, slurm_update_node(&message), "node " + node);
   }
 
   template <typename Change>

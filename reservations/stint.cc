@@ -6,6 +6,7 @@
 #include "base/command_line.h"
 #include "base/error.h"
 #include "recipes/command.h"
+#include "reservations/doctor_command.h"
 #include "reservations/plan_command.h"
 #include "reservations/run_command.h"
 
@@ -29,6 +30,7 @@ int main(int argc, char** argv) {
   stint::reservations::add_plan_command(app);
   stint::recipes::add_recipe_command(app);
   stint::reservations::add_run_command(app);
+  stint::reservations::add_doctor_command(app);
   try {
     const auto ended = stint::parse_command_line(app, argc, argv);
     finish_output();

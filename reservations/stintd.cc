@@ -10,6 +10,7 @@
 #include <array>
 #include <atomic>
 #include <cstdio>
+#include <filesystem>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -29,6 +30,7 @@
 #include "reservations/lookout.h"
 #include "reservations/loop.h"
 #include "reservations/notifier.h"
+#include "reservations/opener.h"
 #include "reservations/pages.h"
 #include "reservations/privacy.h"
 #include "reservations/server.h"
@@ -46,6 +48,8 @@ constexpr milliseconds kReconcileEvery{2'000};
 constexpr milliseconds kLookEvery{3'000};
 constexpr milliseconds kRecoverEvery{200};
 constexpr milliseconds kTendEvery{500};
+constexpr milliseconds kOpenEvery{1'000};
+constexpr milliseconds kOpenSoonEvery{500};
 constexpr milliseconds kControlEvery{1'000};
 constexpr milliseconds kNever = std::chrono::hours{24};  // longer between two looks is nobody's business
 constexpr std::chrono::seconds kEndWithin{2};
@@ -103,6 +107,15 @@ std::unique_ptr<Ledger> open_ledger(const std::string& path, LockFile& lock) {
   }
 }
 
+// The check's own time, and what Slurm and a slow start of the program need around it.
+constexpr std::chrono::seconds kAroundCheck{15};
+
+OpenerSettings opener_settings(const Config& config, const Settings& settings) {
+  const auto stint = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "stint";
+  return {{settings.policy.prepare_before, settings.health.timeout + kAroundCheck},
+          check_script(stint, config.path)};
+}
+
 // Whether Slurm is controlled from this host, asked again and again where there is a choice.
 class InControl {
  public:
@@ -153,9 +166,10 @@ bool serve_in_control(const Config& config, const Settings& settings, const sigs
   Shepherd shepherd(cluster, ledger, metrics,
                     {settings.policy.warn_before, settings.policy.keep_jobs, settings.policy.exceed_max_time},
                     unix_seconds);
+  Opener opener(cluster, ledger, metrics, opener_settings(config, settings), unix_seconds);
   Lookout lookout(cluster);
   const Privacy privacy(cluster, lookout);
-  Api api(book, failures, shepherd, ledger, privacy, unix_seconds);
+  Api api(book, failures, shepherd, opener, ledger, privacy, unix_seconds);
   const Pages pages(book, lookout, unix_seconds);
   Server server(api, pages, metrics, Munge(config.munge_socket), settings.threads);
   server.bind(settings.listen_host, settings.listen_port);
@@ -178,6 +192,7 @@ bool serve_in_control(const Config& config, const Settings& settings, const sigs
     shepherd.tend_once();
     return kTendEvery;
   });
+  const Loop open("opening", [&] { return opener.tend_once() ? kOpenSoonEvery : kOpenEvery; });
   const Loop watch("watch", [&] {
     failures.watch_once();
     return settings.probe_interval;

@@ -75,9 +75,12 @@ void Swapper::swap(const std::vector<Plan*>& plans, const std::vector<ClusterNod
 void Swapper::swap_dead(Plan& plan, std::size_t k, const std::vector<ClusterNode>& nodes) {
   const auto members = plan.segments[k].nodes;
   for (const auto& node : nodes) {
-    // A job may still run on a drained node; a node that is only rebooting gets a second look.
-    const bool gone = node.down || (node.drained && node.idle);
-    const bool certain = node.reason.starts_with("stint:") || suspects_.contains(node.name);
+    // A job may still run on a drained node; a node that is only rebooting gets a second look. No job of the
+    // plan runs on a node that we drained before its segment.
+    const bool by_us = node.reason.starts_with("stint:");
+    const bool before = now() < plan.segments[k].start;
+    const bool gone = node.down || (node.drained && (node.idle || (by_us && before)));
+    const bool certain = by_us || suspects_.contains(node.name);
     if (gone && certain && contains(members, node.name) && !swap_node(plan, k, node.name, ""))
       note_loss(plan, node);
     if (!losses_.empty() && node.usable()) note_return(plan, node);

@@ -76,12 +76,14 @@ def _start_all(lab: Lab) -> None:
         daemons.spawn(lab, service)
         if service == "slurmctld":
             for node in lab.nodes:
-                daemons.spawn(lab, node)
+                if node not in lab.sleepers:
+                    daemons.spawn(lab, node)
         daemons.wait_until(lab, service, lambda: daemons.is_ready(lab, service))
         if service == "slurmdbd":
             accounting.register_cluster(lab)
     for node in lab.nodes:
-        daemons.wait_until(lab, node, lambda: daemons.is_ready(lab, node))
+        if node not in lab.sleepers:
+            daemons.wait_until(lab, node, lambda: daemons.is_ready(lab, node))
 
 
 def kill_everything(lab: Lab) -> None:

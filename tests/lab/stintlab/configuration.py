@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 from . import LabError
-from .layout import Lab, write_atomically
+from .layout import SOURCE, Lab, write_atomically
 
 # Slurm's defaults are made for clusters whose hardware takes minutes; these make a test wait seconds.
 # `--stock` leaves them all out.
@@ -58,7 +58,8 @@ def slurm_conf(lab: Lab) -> str:
     plugins = [plugin_directory()] + ([] if lab.plain else [Path(lab.build, "lib")])
     gpus = _gpus(lab)
     nodes = "\n".join(f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={lab.ports[node]} "
-                      f"CPUs=2 RealMemory=4096 {f'Gres=gpu:{gpus[node]} ' if gpus[node] else ''}State=UNKNOWN"
+                      f"CPUs=2 RealMemory=4096 {f'Gres=gpu:{gpus[node]} ' if gpus[node] else ''}"
+                      f"State={'CLOUD' if node in lab.sleepers else 'UNKNOWN'}"
                       for node in lab.nodes)
     return f"""\
 ClusterName={lab.cluster}
@@ -90,6 +91,7 @@ SelectTypeParameters=CR_Core
 TopologyPlugin=topology/tree
 {"GresTypes=gpu" if any(gpus.values()) else ""}
 {_accounting_lines(lab)}
+{_power_lines(lab)}
 JobCompType=jobcomp/none
 ReturnToService=2
 {"" if lab.plain else "JobSubmitPlugins=stint"}
@@ -113,6 +115,21 @@ def _accounting_lines(lab: Lab) -> str:
         return "AccountingStorageType=accounting_storage/none"
     return ("AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1\n"
             f"AccountingStoragePort={lab.ports['slurmdbd']}\nAccountingStoragePass={lab.munge_socket}")
+
+
+def _power_lines(lab: Lab) -> str:
+    """Nodes of the state CLOUD are powered down when slurmctld starts, and shown only with PrivateData=cloud; nothing
+    is put to sleep by itself."""
+    if not lab.asleep:
+        return ""
+    return (f"ResumeProgram={lab.path('wake')}\nSuspendProgram={lab.path('sleep')}\n"
+            "SuspendTime=86400\nResumeTimeout=60\nSuspendTimeout=5\nPrivateData=cloud")
+
+
+def _write_power_programs(lab: Lab) -> None:
+    for verb in ("wake", "sleep"):
+        write_atomically(lab.path(verb), f'#!/bin/sh\nexec {SOURCE}/tests/lab/lab {verb} --dir {lab.directory} "$1"\n',
+                         mode=0o755)
 
 
 def slurmdbd_conf(lab: Lab) -> str:
@@ -143,6 +160,8 @@ def stint_conf(lab: Lab, own_address: str = "127.0.0.1") -> str:
                    "ledger": str(lab.path("stintd", "ledger.sqlite"))},
         "munge": {"socket": str(lab.munge_socket)},
         "price": {"node_hour": "2.50", "currency": "EUR"},
+        # A lab's plans begin within seconds and its nodes are one machine: a test that wants openings asks for them.
+        "policy": {"prepare_before": "0"},
     }
     for setting in lab.stint_keys:
         name, equals, value = setting.partition("=")
@@ -164,6 +183,8 @@ def write_all(lab: Lab) -> None:
     if any(lab.gpus):
         lab.path("gpu").mkdir(exist_ok=True)
         write_atomically(lab.path("gres.conf"), gres_conf(lab))
+    if lab.asleep:
+        _write_power_programs(lab)
     if lab.accounting:
         write_atomically(lab.path("slurmdbd.conf"), slurmdbd_conf(lab), mode=0o600)
     if lab.backup:

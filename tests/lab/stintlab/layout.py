@@ -34,6 +34,7 @@ class Lab:
     accounting: bool = False     # with a slurmdbd and its MariaDB
     backup: bool = False         # with a second controller
     gpus: list[int] = field(default_factory=list)          # of each node; Slurm counts them, nothing uses them
+    asleep: int = 0              # so many of the last nodes are powered down until Slurm wakes them
     slurm_lines: list[str] = field(default_factory=list)   # more lines for slurm.conf
     stint_keys: list[str] = field(default_factory=list)    # section.key=value for stint.conf
     database_password: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -64,6 +65,11 @@ class Lab:
         controllers = ["slurmctld", *(["slurmctld2"] if self.backup else [])]
         return ["munged", *(["mariadbd", "slurmdbd"] if self.accounting else []), *controllers,
                 *([] if self.plain else [name.replace("slurmctld", "stintd") for name in controllers])]
+
+    @property
+    def sleepers(self) -> list[str]:
+        """Nodes whose slurmd is not started with the lab, but by Slurm's ResumeProgram."""
+        return self.nodes[len(self.nodes) - self.asleep:]
 
     def host_of(self, service: str) -> str | None:
         """With a backup, each pair of slurmctld and stintd believes to be on a host of its own."""

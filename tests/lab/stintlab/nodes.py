@@ -57,6 +57,16 @@ def cont(lab: Lab, *names: str) -> None:
     procfs.send(_find(lab, names), signal.SIGCONT)
 
 
+def expand(lab: Lab, names: str) -> list[str]:
+    """node[5-6] is what Slurm gives its programs."""
+    return daemons.run(lab, "scontrol", "show", "hostnames", names).stdout.split()
+
+
+def wake(lab: Lab, name: str) -> None:
+    _check(lab, [name])
+    daemons.spawn(lab, name, rebooted=True)
+
+
 def revive(lab: Lab, name: str) -> None:
     """Starts what was killed. A node comes back as a machine that was rebooted and that its admin returns to
     service; ready when Slurm would give it a job."""

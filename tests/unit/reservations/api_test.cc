@@ -25,9 +25,10 @@ class ApiTest : public testing::Test {
             [](std::chrono::milliseconds) {}),
         failures_(cluster_, ledger_, metrics_, prober_, {}, [this] { return cluster_.now; }),
         shepherd_(cluster_, ledger_, metrics_, {}, [this] { return cluster_.now; }),
+        opener_(cluster_, ledger_, metrics_, {}, [this] { return cluster_.now; }),
         lookout_(cluster_),
         privacy_(cluster_, lookout_),
-        api_(book_, failures_, shepherd_, ledger_, privacy_, [this] { return cluster_.now; }) {
+        api_(book_, failures_, shepherd_, opener_, ledger_, privacy_, [this] { return cluster_.now; }) {
     cluster_.now = 1'000'000;
     lookout_.look();
   }
@@ -45,6 +46,7 @@ class ApiTest : public testing::Test {
   Book book_;
   Failures failures_;
   Shepherd shepherd_;
+  Opener opener_;
   Lookout lookout_;
   Privacy privacy_;
   Api api_;

@@ -102,7 +102,10 @@ class FakeCluster : public Cluster {
     refuse_overlap(to);
     for (const auto& job : jobs()) {
       for (const auto& node : job.nodes) {
-        if (job.reservation == to.name && !has(to.nodes, node)) throw ClusterError(Code::kBusy, "nodes busy");
+        const bool leaves = job.reservation == to.name && !has(to.nodes, node);
+        const bool reaches_in = job.reservation != to.name && has(to.nodes, node) && to.start > time() &&
+                                job.end.value_or(to.start) > to.start;
+        if (leaves || reaches_in) throw ClusterError(Code::kBusy, "nodes busy");
       }
     }
     reservations_[to.name] = to;
@@ -131,6 +134,42 @@ class FakeCluster : public Cluster {
     }
     kill_point("slurm.set_node_down");
   }
+  void drain_node(const std::string& name, const std::string& reason) override {
+    call("drain");
+    find_node(name).drained = true;
+    find_node(name).reason = reason;
+    kill_point("slurm.drain_node");
+  }
+  void power_up_node(const std::string& name) override {
+    call("power up");
+    find_node(name).asleep = false;
+    find_node(name).waking = true;
+    kill_point("slurm.power_up_node");
+  }
+  std::uint32_t submit_node_job(const NodeJob& wanted) override {
+    call("submit");
+    if (refuses_node_jobs) throw ClusterError(Code::kRefused, "Invalid account");
+    if (!reservations_.contains(wanted.reservation))
+      throw ClusterError(Code::kMissing, "no such reservation");
+    const std::uint32_t id = next_job++;
+    auto& job = add_job(id, {wanted.node}, wanted.reservation, "");
+    job.uid = kSlurmUid;
+    job.requeue = false;
+    job.name = wanted.name;
+    job.time_limit = wanted.time_limit;
+    job.started = std::chrono::sys_seconds{std::chrono::seconds{static_cast<std::int64_t>(now)}};
+    job.end = job.started + wanted.time_limit;
+    find_node(wanted.node).idle = false;
+    kill_point("slurm.submit_node_job");
+    return id;
+  }
+  // The script of a node's job ends by itself.
+  void end_node_job(std::uint32_t id, int status) {
+    auto& job = jobs_.at(id);
+    job.state = JobState::kFinished;
+    job.exit_status = status;
+    set_idle(job.nodes);
+  }
   void requeue_job(std::uint32_t id) override {
     call("requeue");
     if (refuses_requeue) throw ClusterError(Code::kRefused, "not now");
@@ -139,7 +178,10 @@ class FakeCluster : public Cluster {
   }
   void cancel_job(std::uint32_t id) override {
     call("cancel");
-    if (cancels_work) jobs_.at(id).state = JobState::kFinished;
+    if (cancels_work) {
+      jobs_.at(id).state = JobState::kFinished;
+      set_idle(jobs_.at(id).nodes);
+    }
     kill_point("slurm.cancel_job");
   }
   void set_job_excluded_nodes(std::uint32_t id, const std::vector<std::string>& nodes) override {
@@ -257,7 +299,9 @@ class FakeCluster : public Cluster {
   bool cancels_work = true;
   bool refuses_requeue = false;
   std::chrono::sys_seconds booted{};
-  bool refuses_updates = false;                  // of reservations
+  bool refuses_updates = false;  // of reservations
+  bool refuses_node_jobs = false;
+  std::uint32_t next_job = 900;
   std::optional<std::chrono::minutes> max_time;  // of the partition main, as the next three
   std::optional<std::uint32_t> max_nodes;
   bool partition_up = true;
@@ -267,6 +311,14 @@ class FakeCluster : public Cluster {
   std::chrono::seconds started_after{};
 
  private:
+  std::chrono::sys_seconds time() const {
+    return std::chrono::sys_seconds{std::chrono::seconds{static_cast<std::int64_t>(now)}};
+  }
+  void set_idle(const std::vector<std::string>& names) {
+    for (auto& node : nodes_) {
+      if (has(names, node.name) && !node.down) node.idle = true;
+    }
+  }
   void refuse_overlap(const ClusterReservation& wanted) const {
     for (const auto& [name, other] : reservations_) {
       const bool overlap = name != wanted.name && wanted.start < other.end && other.start < wanted.end;

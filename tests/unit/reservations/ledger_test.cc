@@ -82,7 +82,8 @@ TEST(Ledger, OneOfAnOlderVersionIsBroughtUpAndKeepsItsPlans) {
   {
     SQLite::Database database(path, SQLite::OPEN_READWRITE);
     database.exec(
-        "DROP TABLE usage; DROP TABLE history; DROP TABLE changes; DROP INDEX plans_by_account; "
+        "DROP TABLE checks; DROP TABLE openings; DROP TABLE usage; DROP TABLE history; DROP TABLE changes; "
+        "DROP INDEX plans_by_account; "
         "ALTER TABLE plans DROP COLUMN breakdown; ALTER TABLE plans DROP COLUMN refund_cents; "
         "ALTER TABLE plans DROP COLUMN features; ALTER TABLE plans DROP COLUMN gpus; "
         "ALTER TABLE plans DROP COLUMN account; ALTER TABLE plans DROP COLUMN needs_approval; "

@@ -91,9 +91,10 @@ class ServerTest : public testing::Test {
             [](std::chrono::milliseconds) {}),
         failures_(cluster_, ledger_, metrics_, prober_, {}, [this] { return cluster_.now; }),
         shepherd_(cluster_, ledger_, metrics_, {}, [this] { return cluster_.now; }),
+        opener_(cluster_, ledger_, metrics_, {}, [this] { return cluster_.now; }),
         lookout_(cluster_),
         privacy_(cluster_, lookout_),
-        api_(book_, failures_, shepherd_, ledger_, privacy_, [this] { return cluster_.now; }),
+        api_(book_, failures_, shepherd_, opener_, ledger_, privacy_, [this] { return cluster_.now; }),
         pages_(book_, lookout_, [this] { return cluster_.now; }),
         server_(api_, pages_, metrics_, Munge(scratch_.file("no-munge")), kThreads) {
     server_.bind("127.0.0.1", port_);
@@ -115,6 +116,7 @@ class ServerTest : public testing::Test {
   Book book_;
   Failures failures_;
   Shepherd shepherd_;
+  Opener opener_;
   Lookout lookout_;
   Privacy privacy_;
   Api api_;
