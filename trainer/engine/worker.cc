@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // stint-worker: the mathematics of one rank. A child of stint-train, which gives it the frozen recipe, a
 // channel at descriptor 3 and, over that, its place among the other workers.
-#include <malloc.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -28,6 +27,7 @@
 #include "trainer/engine/blas.h"
 #include "trainer/engine/engine.h"
 #include "trainer/engine/tensorboard.h"
+#include "trainer/model/kernels/kernels.h"
 
 namespace stint::engine {
 namespace {
@@ -124,14 +124,6 @@ int thread_count(const recipes::Recipe& recipe) {
   return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? CPU_COUNT(&cores) : 1;
 }
 
-// The tensors of a step come back in every step: keep their memory instead of giving it to the kernel each
-// time.
-void keep_memory() {
-  mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, -1);
-  mallopt(M_TOP_PAD, 64 << 20);
-}
-
 class Worker {
  public:
   Worker(const Arguments& arguments, Channel& channel) : arguments_(arguments), channel_(channel) {}
@@ -197,9 +189,9 @@ int Worker::run() {
 json Worker::start_mathematics() {
   const int threads = thread_count(recipe_);
   const Blas blas = require_openblas(threads);
-  keep_memory();
   model::start_mathematics(threads);
   return {{"threads", threads},
+          {"kernels", model::kernels_of(model::Operand::kFloat).front()->name},
           {"blas", {{"kernel", blas.kernel}, {"config", blas.config}, {"file", blas.file}}}};
 }
 

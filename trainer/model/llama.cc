@@ -1,209 +1,253 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/model/llama.h"
 
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-
-#include <charconv>
-#include <cmath>
-#include <limits>
-#include <string_view>
+#include <algorithm>
+#include <cstring>
 #include <vector>
 
-#include "base/final_error.h"
+#include "base/error.h"
+#include "trainer/model/kernels/kernels.h"
 #include "trainer/model/random.h"
+#include "trainer/model/workspace.h"
 
 namespace stint::model {
 namespace {
 
-using at::Tensor;
+struct Norm {
+  float *weight, *gradient;
+};
+
+// Of a matrix product: [rows, columns], from `offset` in the flat buffers.
+struct Weight {
+  std::size_t offset;
+  std::int64_t rows, columns;
+};
 
 struct Layer {
-  Tensor input_norm, qkv, output, post_norm, gate_up, down;
+  Norm input_norm, post_norm;
+  Weight qkv, output, gate_up, down;
 };
-
-// Rotary tables for one length, and the additive causal mask for one group of query heads.
-struct Positions {
-  std::int64_t length = 0;
-  Tensor cosine, sine;  // [length, 1, head_size / 2], fp32
-  Tensor mask;          // [1, group * length, length], in the products' type
-};
-
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
-  return x * at::rsqrt(x.square().mean(-1, true).add(eps)) * weight;
-}
-
-// x: [batch, length, heads, head_size]; pairs are (i, i + head_size / 2).
-Tensor rotate(const Tensor& x, const Positions& p) {
-  const auto halves = x.chunk(2, -1);
-  return at::cat({halves[0] * p.cosine - halves[1] * p.sine, halves[1] * p.cosine + halves[0] * p.sine}, -1);
-}
-
-// oneDNN has bf16 products from AVX-512 on; below it ATen falls to plain loops, a hundred times slower.
-bool has_bf16_products() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq");
-#else
-  return false;
-#endif
-}
-
-Positions make_positions(const Config& c, std::int64_t length, at::ScalarType product_type) {
-  const std::int64_t half = c.head_size() / 2, group = c.heads / c.key_value_heads;
-  // The largest first: where memory does not suffice, it shows at once.
-  const auto mask = at::full({length, length}, -std::numeric_limits<float>::infinity()).triu(1);
-  const auto pairs = at::arange(half, at::kDouble);
-  const auto frequency = at::pow(c.rope_theta, pairs * (-2.0 / static_cast<double>(c.head_size())));
-  const auto angle = at::outer(at::arange(length, at::kDouble), frequency).unsqueeze(1);
-  return {length, angle.cos().to(at::kFloat), angle.sin().to(at::kFloat),
-          mask.repeat({group, 1}).unsqueeze(0).to(product_type)};
-}
-
-// Of one sequence, without its last target.
-std::int64_t length_of(std::span<const std::int64_t> tokens, std::int64_t batch) {
-  return batch > 0 ? static_cast<std::int64_t>(tokens.size()) / batch - 1 : -1;
-}
-
-// Torch: "…: can't allocate memory: you tried to allocate 123 bytes. Error code 12 …", or that a size
-// overflowed.
-[[noreturn]] void fail_for_memory(std::int64_t batch, std::int64_t length, const std::string& text) {
-  constexpr std::string_view kBefore = "tried to allocate ";
-  const auto at = text.find(kBefore);
-  std::uint64_t bytes = 0;
-  if (at != std::string::npos) {
-    const char* begin = text.data() + at + kBefore.size();
-    std::from_chars(begin, text.data() + text.size(), bytes);
-  }
-  fail_finally(
-      "memory: {} sequence{} of {} tokens do{} not fit: {} not to be had; lower data.micro_batch_size or "
-      "data.sequence_length",
-      batch, batch == 1 ? "" : "s", length, batch == 1 ? "es" : "",
-      bytes == 0 ? "more bytes than can be counted are" : fmt::format("{} bytes more are", bytes));
-}
-
-// Runs `body` for `batch` sequences of `length` tokens. Torch's messages carry a stack of frames behind their
-// first line.
-template <typename Body>
-auto in_one_line(std::int64_t batch, std::int64_t length, Body body) {
-  try {
-    return body();
-  } catch (const c10::Error& error) {
-    const std::string text = error.what_without_backtrace();
-    if (text.find("allocate memory") != std::string::npos || text.find("overflow") != std::string::npos)
-      fail_for_memory(batch, length, text);
-    fail("model: {}", text.substr(0, text.find('\n')));
-  }
-}
 
 }  // namespace
 
 struct Llama::Impl {
   Config config;
-  // Of the operands of matrix products. With bf16 asked for and no fast bf16 products, operands and results
-  // are rounded to bf16 around products in fp32.
-  at::ScalarType product_type;
-  bool rounds;
-  Tensor embedding, norm, head;
+  Operand operand;
+  const Kernels& ops;
+  float *parameters, *gradients;
+  std::size_t floats;
+  Weight embedding, head;
   std::vector<Layer> layers;
-  std::vector<std::pair<Tensor, Tensor>> leaves;  // parameter, its gradient
-  Positions positions;
+  Norm norm;
+  Workspace work;
 
   Impl(const Config& c, const Layout& layout, std::span<float> parameters, std::span<float> gradients);
-  Tensor leaf(const Parameter& first, std::vector<std::int64_t> shape, std::span<float> parameters,
-              std::span<float> gradients);
-  Tensor operand(const Tensor& x) const;
-  Tensor linear(const Tensor& x, const Tensor& weight) const;
-  Tensor attention(const Tensor& x, const Layer& layer) const;
-  Tensor feed_forward(const Tensor& x, const Layer& layer) const;
-  Tensor loss(std::span<const std::int64_t> tokens, std::int64_t batch, double scale);
+  double run(std::span<const std::int64_t> tokens, std::int64_t batch, double scale, bool backward);
+
+  void take_tokens(std::span<const std::int64_t> tokens, std::int64_t batch);
+  void normalise(const float* x, const void* delta, const Norm& norm, float* sum, float* scale);
+  void forward_attention(const Layer& layer, const Activations& a);
+  void forward_feed_forward(const Layer& layer, const Activations& a);
+  void forward_head(double scale, bool backward);
+
+  void backward_norm(const float* x, const float* scale, const Norm& norm);
+  void backward_feed_forward(const Layer& layer, const Activations& a);
+  void backward_attention(const Layer& layer, const Activations& a);
+
+  Matrix matrix(void* data, std::int64_t columns) const { return {data, work.rows(), columns}; }
+  Matrix take(const Weight& weight);
+  Matrix values(const Weight& weight) const;
+  void add_gradient(const Weight& weight, const Matrix& dy, const Matrix& x);
+  void* dstream() const { return operand == Operand::kFloat ? work.dstream : work.dstream_operand; }
+  void* part(void* operands, std::int64_t index) const {
+    return static_cast<std::byte*>(operands) + static_cast<std::size_t>(index) * bytes_of(operand);
+  }
 };
 
-Llama::Impl::Impl(const Config& c, const Layout& layout, std::span<float> parameters,
-                  std::span<float> gradients)
+Llama::Impl::Impl(const Config& c, const Layout& layout, std::span<float> p, std::span<float> g)
     : config(c),
-      product_type(c.bf16 && has_bf16_products() ? at::kBFloat16 : at::kFloat),
-      rounds(c.bf16 && !has_bf16_products()) {
-  if (parameters.size() != layout.floats() || gradients.size() != layout.floats())
-    fail("model: buffers of {} and {} floats do not fit a layout of {}", parameters.size(), gradients.size(),
-         layout.floats());
-  const auto take = [&](const std::string& name, std::vector<std::int64_t> shape = {}) {
-    const auto& p = layout.at(name);
-    return leaf(p, shape.empty() ? p.shape : shape, parameters, gradients);
+      operand(c.bf16 ? bf16_operand() : Operand::kFloat),
+      ops(*kernels_of(operand).front()),
+      parameters(p.data()),
+      gradients(g.data()),
+      floats(layout.floats()),
+      work(c, operand) {
+  if (p.size() != floats || g.size() != floats)
+    fail("model: buffers of {} and {} floats do not fit a layout of {}", p.size(), g.size(), floats);
+  const auto weight = [&](const std::string& first, std::int64_t rows, std::int64_t columns) {
+    return Weight{layout.at(first).offset, rows, columns};
   };
-  embedding = take("model.embed_tokens.weight");
+  const auto norm_of = [&](const std::string& name) {
+    const auto offset = layout.at(name).offset;
+    return Norm{parameters + offset, gradients + offset};
+  };
+  embedding = weight("model.embed_tokens.weight", c.vocab_size, c.hidden_size);
   for (std::int64_t i = 0; i < c.layers; ++i) {
-    const std::string layer = "model.layers." + std::to_string(i) + ".";
-    layers.push_back(
-        {take(layer + "input_layernorm.weight"),
-         take(layer + "self_attn.q_proj.weight", {c.query_rows() + 2 * c.key_value_rows(), c.hidden_size}),
-         take(layer + "self_attn.o_proj.weight"), take(layer + "post_attention_layernorm.weight"),
-         take(layer + "mlp.gate_proj.weight", {2 * c.intermediate_size, c.hidden_size}),
-         take(layer + "mlp.down_proj.weight")});
+    const std::string name = "model.layers." + std::to_string(i) + ".";
+    layers.push_back({norm_of(name + "input_layernorm.weight"),
+                      norm_of(name + "post_attention_layernorm.weight"),
+                      weight(name + "self_attn.q_proj.weight", work.attention().row(), c.hidden_size),
+                      weight(name + "self_attn.o_proj.weight", c.hidden_size, c.query_rows()),
+                      weight(name + "mlp.gate_proj.weight", 2 * c.intermediate_size, c.hidden_size),
+                      weight(name + "mlp.down_proj.weight", c.hidden_size, c.intermediate_size)});
   }
-  norm = take("model.norm.weight");
-  head = c.tied ? embedding : take("lm_head.weight");
+  norm = norm_of("model.norm.weight");
+  head = c.tied ? embedding : weight("lm_head.weight", c.vocab_size, c.hidden_size);
 }
 
-// A view of the flat buffers that starts at `first`; autograd adds into the gradient in place.
-Tensor Llama::Impl::leaf(const Parameter& first, std::vector<std::int64_t> shape, std::span<float> parameters,
-                         std::span<float> gradients) {
-  auto weight = at::from_blob(parameters.data() + first.offset, shape, at::kFloat);
-  auto gradient = at::from_blob(gradients.data() + first.offset, shape, at::kFloat);
-  weight.set_requires_grad(true);
-  weight.mutable_grad() = gradient;
-  leaves.emplace_back(weight, gradient);
-  return weight;
+double Llama::Impl::run(std::span<const std::int64_t> tokens, std::int64_t batch, double scale,
+                        bool backward) {
+  take_tokens(tokens, batch);
+  ops.gather(parameters + embedding.offset, work.input, work.rows(), config.hidden_size,
+             work.layers.front().input);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const Activations& a = work.layers[i];
+    if (i == 0)
+      normalise(a.input, nullptr, layers[i].input_norm, a.input, a.input_scale);
+    else
+      normalise(work.layers[i - 1].middle, work.result, layers[i].input_norm, a.input, a.input_scale);
+    forward_attention(layers[i], a);
+    normalise(a.input, work.result, layers[i].post_norm, a.middle, a.middle_scale);
+    forward_feed_forward(layers[i], a);
+  }
+  normalise(work.layers.back().middle, work.result, norm, work.last, work.last_scale);
+  forward_head(scale, backward);
+
+  if (backward) {
+    std::memset(work.dstream, 0, static_cast<std::size_t>(work.rows() * config.hidden_size) * sizeof(float));
+    backward_norm(work.last, work.last_scale, norm);
+    for (std::size_t i = layers.size(); i-- > 0;) {
+      backward_feed_forward(layers[i], work.layers[i]);
+      backward_attention(layers[i], work.layers[i]);
+    }
+    ops.scatter_add(work.dstream, work.input, work.rows(), config.hidden_size, gradients + embedding.offset);
+  }
+  double loss = 0;
+  for (std::int64_t r = 0; r < work.rows(); ++r) loss += work.losses[r];
+  return loss * scale;
 }
 
-// x as an operand or result of a product.
-Tensor Llama::Impl::operand(const Tensor& x) const {
-  return rounds ? x.to(at::kBFloat16).to(at::kFloat) : x.to(product_type);
-}
-
-Tensor Llama::Impl::linear(const Tensor& x, const Tensor& weight) const {
-  return operand(at::linear(operand(x), operand(weight)));
-}
-
-Tensor Llama::Impl::attention(const Tensor& x, const Layer& layer) const {
-  const auto batch = x.size(0), length = x.size(1), size = config.head_size();
-  const auto kv = config.key_value_heads, group = config.heads / kv;
-  const auto qkv = linear(x, layer.qkv).view({batch, length, config.heads + 2 * kv, size});
-  const auto parts = qkv.split_with_sizes({config.heads + kv, kv}, 2);
-  const auto rotated = operand(rotate(parts[0], positions)).split_with_sizes({config.heads, kv}, 2);
-  // Query heads that share a key head stand below each other as rows of one product.
-  const auto q = rotated[0].view({batch, length, kv, group, size}).permute({0, 2, 3, 1, 4});
-  const auto q_rows = q.reshape({batch * kv, group * length, size});
-  const auto k = rotated[1].transpose(1, 2).reshape({batch * kv, length, size});
-  const auto v = parts[1].transpose(1, 2).reshape({batch * kv, length, size});
-  const auto scores =
-      at::baddbmm(positions.mask, q_rows, k.transpose(1, 2), 1, 1 / std::sqrt(static_cast<double>(size)));
-  const auto weights = operand(at::softmax(operand(scores), -1, at::kFloat));
-  const auto mixed =
-      operand(at::bmm(weights, v)).view({batch, kv, group, length, size}).permute({0, 3, 1, 2, 4});
-  return linear(mixed.reshape({batch, length, config.query_rows()}), layer.output);
-}
-
-Tensor Llama::Impl::feed_forward(const Tensor& x, const Layer& layer) const {
-  const auto gate_up = linear(x, layer.gate_up).chunk(2, -1);
-  return linear(at::silu(gate_up[0]) * gate_up[1], layer.down);
-}
-
-Tensor Llama::Impl::loss(std::span<const std::int64_t> tokens, std::int64_t batch, double scale) {
-  const std::int64_t columns = length_of(tokens, batch) + 1;
+void Llama::Impl::take_tokens(std::span<const std::int64_t> tokens, std::int64_t batch) {
+  const auto columns = batch > 0 ? static_cast<std::int64_t>(tokens.size()) / batch : 0;
   if (columns < 2 || static_cast<std::size_t>(columns * batch) != tokens.size())
     fail("model: {} tokens are not {} sequences of at least two", tokens.size(), batch);
-  if (positions.length != columns - 1) positions = make_positions(config, columns - 1, product_type);
-  const auto all = at::from_blob(const_cast<std::int64_t*>(tokens.data()), {batch, columns}, at::kLong);
-  auto x = at::embedding(embedding, all.narrow(1, 0, columns - 1));
-  for (const auto& layer : layers) {
-    x = x + attention(rms_norm(x, layer.input_norm, config.rms_norm_eps), layer);
-    x = x + feed_forward(rms_norm(x, layer.post_norm, config.rms_norm_eps), layer);
+  for (const std::int64_t token : tokens)
+    if (token < 0 || token >= config.vocab_size)
+      fail("model: token {} is not in the vocabulary of {}", token, config.vocab_size);
+  const std::int64_t length = columns - 1;
+  work.fit(batch, length);
+  for (std::int64_t b = 0; b < batch; ++b) {
+    const auto* first = tokens.data() + b * columns;
+    std::copy_n(first, length, work.input + b * length);
+    std::copy_n(first + 1, length, work.target + b * length);
   }
-  const auto logits = linear(rms_norm(x, norm, config.rms_norm_eps), head).to(at::kFloat);
-  const auto targets = all.narrow(1, 1, columns - 1).reshape({-1});
-  return at::cross_entropy_loss(logits.view({-1, config.vocab_size}), targets, {}, at::Reduction::Sum) *
-         scale;
+}
+
+// The weight as an operand: converted here, good until the end of the step.
+Matrix Llama::Impl::take(const Weight& weight) {
+  if (operand != Operand::kFloat)
+    ops.to_operand(parameters + weight.offset, weight.rows * weight.columns,
+                   part(work.weights, static_cast<std::int64_t>(weight.offset)));
+  return values(weight);
+}
+
+Matrix Llama::Impl::values(const Weight& weight) const {
+  void* data = operand == Operand::kFloat ? parameters + weight.offset
+                                          : part(work.weights, static_cast<std::int64_t>(weight.offset));
+  return {data, weight.rows, weight.columns};
+}
+
+// weight's gradient += transposed(dy) x. Where operands are no floats, a slice of it at a time goes through
+// memory that stays in the cache.
+void Llama::Impl::add_gradient(const Weight& weight, const Matrix& dy, const Matrix& x) {
+  float* gradient = gradients + weight.offset;
+  if (operand == Operand::kFloat)
+    return multiply(operand, dy.transposed(), x, {gradient, weight.rows, weight.columns}, true);
+  const std::int64_t most = std::max<std::int64_t>(1, Workspace::kSlice / weight.columns);
+  for (std::int64_t row = 0; row < weight.rows; row += most) {
+    const std::int64_t rows = std::min(most, weight.rows - row);
+    const Matrix slice{part(dy.data, row), dy.rows, rows, dy.row_stride};
+    multiply(operand, slice.transposed(), x, {work.dweight, rows, weight.columns});
+    ops.add(work.dweight, rows * weight.columns, gradient + row * weight.columns);
+  }
+}
+
+// work.normed = the norm of sum = x + delta.
+void Llama::Impl::normalise(const float* x, const void* delta, const Norm& n, float* sum, float* scale) {
+  ops.rms_norm(x, delta, n.weight, static_cast<float>(config.rms_norm_eps), work.rows(), config.hidden_size,
+               sum, scale, work.normed);
+}
+
+// From work.normed to what is added to the stream, in work.result.
+void Llama::Impl::forward_attention(const Layer& layer, const Activations& a) {
+  const auto& shape = work.attention();
+  multiply(operand, matrix(work.normed, config.hidden_size), take(layer.qkv).transposed(),
+           matrix(a.qkv, shape.row()));
+  ops.rotate(a.qkv, shape, work.cosine, work.sine, 1);
+  ops.attention(a.qkv, shape, a.mixed, a.lse, work.attention_scratch);
+  multiply(operand, matrix(a.mixed, config.query_rows()), take(layer.output).transposed(),
+           matrix(work.result, config.hidden_size));
+}
+
+void Llama::Impl::forward_feed_forward(const Layer& layer, const Activations& a) {
+  const std::int64_t width = config.intermediate_size;
+  multiply(operand, matrix(work.normed, config.hidden_size), take(layer.gate_up).transposed(),
+           matrix(a.gate_up, 2 * width));
+  ops.swiglu(a.gate_up, work.rows(), width, work.inside);
+  multiply(operand, matrix(work.inside, width), take(layer.down).transposed(),
+           matrix(work.result, config.hidden_size));
+}
+
+// From work.normed to the losses; with `backward` also the derivative by work.normed, in work.result. A few
+// rows of logits at a time.
+void Llama::Impl::forward_head(double scale, bool backward) {
+  const Matrix weight = take(head);
+  for (std::int64_t row = 0; row < work.rows(); row += work.logit_rows) {
+    const std::int64_t rows = std::min(work.logit_rows, work.rows() - row), width = config.hidden_size;
+    const Matrix x{part(work.normed, row * width), rows, width};
+    const Matrix logits{work.logits, rows, config.vocab_size};
+    multiply(operand, x, weight.transposed(), logits);
+    ops.cross_entropy(work.logits, work.target + row, rows, config.vocab_size,
+                      backward ? static_cast<float>(scale) : 0.0f, work.losses + row, work.logit_scratch);
+    if (!backward) continue;
+    multiply(operand, logits, weight, {part(work.result, row * width), rows, width});
+    add_gradient(head, logits, x);
+  }
+}
+
+// From work.result, the derivative by a norm's output, to that by its input, added to the stream's.
+void Llama::Impl::backward_norm(const float* x, const float* scale, const Norm& n) {
+  ops.rms_norm_backward(work.result, x, scale, n.weight, work.rows(), config.hidden_size, work.dstream,
+                        n.gradient, work.dstream_operand, work.norm_scratch);
+}
+
+void Llama::Impl::backward_feed_forward(const Layer& layer, const Activations& a) {
+  const std::int64_t width = config.intermediate_size;
+  const Matrix dy = matrix(dstream(), config.hidden_size), inside = matrix(work.inside, width);
+  const Matrix gate_up = matrix(a.gate_up, 2 * width), normed = matrix(work.normed, config.hidden_size);
+  multiply(operand, dy, values(layer.down), inside);
+  ops.swiglu_backward(a.gate_up, work.inside, work.rows(), width);
+  add_gradient(layer.down, dy, inside);
+  ops.scale_rows(a.middle, a.middle_scale, layer.post_norm.weight, work.rows(), config.hidden_size,
+                 work.normed);
+  add_gradient(layer.gate_up, gate_up, normed);
+  multiply(operand, gate_up, values(layer.gate_up), matrix(work.result, config.hidden_size));
+  backward_norm(a.middle, a.middle_scale, layer.post_norm);
+}
+
+void Llama::Impl::backward_attention(const Layer& layer, const Activations& a) {
+  const auto& shape = work.attention();
+  const Matrix dy = matrix(dstream(), config.hidden_size), mixed = matrix(a.mixed, config.query_rows());
+  const Matrix dqkv = matrix(work.dqkv, shape.row()), normed = matrix(work.normed, config.hidden_size);
+  add_gradient(layer.output, dy, mixed);
+  multiply(operand, dy, values(layer.output), matrix(work.result, config.query_rows()));
+  ops.attention_backward(a.qkv, a.mixed, work.result, a.lse, shape, work.dqkv, work.attention_scratch);
+  ops.rotate(work.dqkv, shape, work.cosine, work.sine, -1);
+  ops.scale_rows(a.input, a.input_scale, layer.input_norm.weight, work.rows(), config.hidden_size,
+                 work.normed);
+  add_gradient(layer.qkv, dqkv, normed);
+  multiply(operand, dqkv, values(layer.qkv), matrix(work.result, config.hidden_size));
+  backward_norm(a.input, a.input_scale, layer.input_norm);
 }
 
 Llama::Llama(const Config& config, const Layout& layout, std::span<float> parameters,
@@ -213,22 +257,11 @@ Llama::Llama(const Config& config, const Layout& layout, std::span<float> parame
 Llama::~Llama() = default;
 
 double Llama::forward_backward(std::span<const std::int64_t> tokens, std::int64_t batch, double scale) {
-  return in_one_line(batch, length_of(tokens, batch), [&] {
-    const auto loss = impl_->loss(tokens, batch, scale);
-    loss.backward();
-    return loss.item<double>();
-  });
+  return impl_->run(tokens, batch, scale, true);
 }
 
 double Llama::forward(std::span<const std::int64_t> tokens, std::int64_t batch, double scale) {
-  const at::NoGradGuard no_derivatives;
-  return in_one_line(batch, length_of(tokens, batch),
-                     [&] { return impl_->loss(tokens, batch, scale).item<double>(); });
-}
-
-void start_mathematics(int threads) {
-  at::globalContext().setFlushDenormal(true);
-  at::set_num_threads(threads);
+  return impl_->run(tokens, batch, scale, false);
 }
 
 void initialize(const Config& config, const Layout& layout, std::uint64_t seed, std::span<float> parameters) {

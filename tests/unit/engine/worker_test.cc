@@ -191,6 +191,7 @@ TEST(WorkerProgram, TwoTrainToTheEndAndTellTheirAgents) {
   EXPECT_TRUE(world[1].seen("checkpoint").empty());
   const auto manifest = f.manifest("00000012");
   EXPECT_FALSE(manifest.at("blas").at("kernel").get<std::string>().empty());
+  EXPECT_FALSE(manifest.at("kernels").get<std::string>().empty());
   EXPECT_EQ(manifest.at("threads"), 1);
   EXPECT_EQ(manifest.at("files"), files_of_a_run_over_memory(f.recipe, 2)) << "UCX and memory differ in bits";
 }
