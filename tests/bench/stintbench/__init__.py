@@ -40,6 +40,7 @@ class Bench:
     summary: str                                   # one line for the list
     targets: list[str]                             # to build first
     measure: Callable[[Options], list[Case]]
+    peers: bool = False                            # wants the packages of tests/bench/packages.debian
 
 
 def median(values: list[float]) -> float:

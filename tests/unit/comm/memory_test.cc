@@ -100,6 +100,33 @@ TEST(TreeSum, AddsPairsFirstAndRoundsBf16Once) {
   EXPECT_EQ(twin.bits, sum.bits);
 }
 
+TEST(TreeSum, RoundsEveryKindOfBf16AsTheScalarCodeDoes) {
+  std::mt19937 random(3);
+  constexpr std::size_t kCount = 20'000;  // of which many are subnormal, infinite or not a number
+  std::array<std::vector<Bf16>, 4> inputs;
+  for (auto& input : inputs)
+    for (std::size_t i = 0; i < kCount; ++i) {
+      const auto bits = static_cast<std::uint16_t>(random());
+      input.push_back({static_cast<std::uint16_t>(i % 3 == 0 ? bits & 0x80ff : bits)});
+    }
+  for (const std::size_t size : {2U, 3U, 4U}) {
+    std::vector<const Bf16*> terms;
+    for (std::size_t rank = 0; rank < size; ++rank) terms.push_back(inputs[rank].data());
+    std::vector<Bf16> sums(kCount);
+    Bf16* to = sums.data();
+    tree_sum(terms, std::span<Bf16* const>(&to, 1), kCount);
+    for (std::size_t i = 0; i < kCount; ++i) {
+      const auto term = [&](std::size_t rank) { return to_float(inputs[rank][i]); };
+      const float left = term(0) + term(1);
+      const float sum = size == 2 ? left : left + (size == 3 ? term(2) : term(2) + term(3));
+      if (std::isnan(sum))
+        ASSERT_TRUE(std::isnan(to_float(sums[i])));
+      else
+        ASSERT_EQ(sums[i].bits, to_bf16(sum).bits) << sum;
+    }
+  }
+}
+
 TEST(TreeSum, EqualsTheReferenceForEveryWorldSizeAndWhereverABufferIsCut) {
   for (int size = 1; size <= 17; ++size) {
     constexpr std::size_t kCount = 1300;

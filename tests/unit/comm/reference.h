@@ -23,8 +23,9 @@ struct Exercise {
   std::string complaint;   // empty: every result was right, bit for bit
   std::uint64_t hash = 0;  // of all results of all_reduce; the same on every rank
 };
-// Every operation, over both types.
-Exercise exercise(Communicator& communicator, std::span<const std::size_t> counts);
+// Every operation, over both types; on buffers in `memory`, where it is not empty.
+Exercise exercise(Communicator& communicator, std::span<const std::size_t> counts,
+                  std::span<std::byte> memory = {});
 
 // The hash that so many ranks must come to over any back end: that of threads over the network in memory.
 std::string hash_in_memory(int size);
