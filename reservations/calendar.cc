@@ -278,10 +278,13 @@ std::vector<SeenNode> nodes_of(const Plan& plan, const Sight& sight, sys_seconds
 std::string calendar_page(const Calendar& calendar) {
   const auto span = span_of(calendar.span, calendar.plans, calendar.now);
   const Timeline timeline{calendar.plans, calendar.sight.nodes, calendar.now, span, calendar.anonymous};
+  const std::vector<SeenNode> nameless;  // rows are plans then, which need no label
+  const Timeline drawn{calendar.plans, calendar.anonymous ? nameless : calendar.sight.nodes, calendar.now,
+                       span, calendar.anonymous};
   std::string body = "<header><h1>Training plans</h1>" + span_links(calendar.span) + "</header>\n" +
                      waits_note(calendar.sight) +
                      tiles(tally(calendar.plans, calendar.sight, calendar.now), calendar.now);
-  body += "<div class=\"card\"><div class=\"scroll\">\n" + timeline_svg(timeline);
+  body += "<div class=\"card\"><div class=\"scroll\">\n" + timeline_svg(drawn);
   if (!calendar.sight.nodes.empty()) body += booked_share_svg(timeline);
   body += std::string("</div>\n") + kLegend + "</div>\n";
   if (calendar.anonymous) {

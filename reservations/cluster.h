@@ -131,7 +131,7 @@ struct ClusterFacts {
   std::string state_save_location;
   std::uint32_t slurm_uid = 0;
   std::string slurm_user;
-  bool private_reservations = false;  // PrivateData: people see only their own
+  bool private_reservations = false;  // PrivateData has reservations, or nodes, which reservations name
   bool private_jobs = false;
   std::chrono::sys_seconds booted{};  // when slurmctld was started
 };

@@ -91,6 +91,7 @@ Keeper::Keeper(Cluster& cluster, Ledger& ledger, Metrics& metrics, const Capacit
     : cluster_(cluster),
       ledger_(ledger),
       metrics_(metrics),
+      capacity_(capacity),
       now_(now),
       wait_(std::move(wait)),
       publish_(std::move(publish)),
@@ -421,6 +422,29 @@ bool Keeper::remind(const Plan& plan, const Segment& segment, const ClusterReser
   return true;
 }
 
+// Somebody else has its nodes by now. Killed in between, the next round takes Slurm's word for the new ones.
+bool Keeper::make_elsewhere(Plan& plan, std::size_t k) {
+  Segment segment = plan.segments[k];
+  const Window rest{std::max(segment.start, now()), segment.end};
+  segment.nodes = capacity_.planner(plan.kind).choose(segment.nodes.size(), rest);
+  if (segment.nodes.empty()) return false;
+  auto again = to_reservation(plan, segment);
+  again.start = rest.start;
+  try {
+    cluster_.create_reservation(again);
+  } catch (const ClusterError& error) {
+    metrics_.count_cluster_error();
+    if (unreachable(error)) throw;
+    return false;
+  }
+  const auto detail =
+      fmt::format("{} on {}, its nodes were taken", segment.reservation, format_host_list(segment.nodes));
+  ledger_.set_segment(plan.id, k, segment, entry(kItself, "reservation made again", detail));
+  plan.segments[k] = segment;
+  spdlog::warn("plan {}: reservation {}", plan.name, detail);
+  return true;
+}
+
 bool Keeper::make_again(Plan& plan, std::size_t k) {
   const auto& segment = plan.segments[k];
   auto again = to_reservation(plan, segment);
@@ -430,6 +454,7 @@ bool Keeper::make_again(Plan& plan, std::size_t k) {
   } catch (const ClusterError& error) {
     metrics_.count_cluster_error();
     if (unreachable(error)) throw;
+    if (make_elsewhere(plan, k)) return true;
     fail_plan(plan, fmt::format("its reservation was removed and cannot be made again: {}", error.what()));
     return false;
   }

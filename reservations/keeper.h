@@ -72,12 +72,14 @@ class Keeper {
   void put_users_back(const Plan& plan, const Segment& segment, const ClusterReservation& found);
   bool remind(const Plan& plan, const Segment& segment, const ClusterReservation& found);
   bool make_again(Plan& plan, std::size_t k);
+  bool make_elsewhere(Plan& plan, std::size_t k);
   void remove_leftover(const Plan& plan, const Reservations& reservations);
   void remove_released(const Plan& plan, const Reservations& reservations);
 
   Cluster& cluster_;
   Ledger& ledger_;
   Metrics& metrics_;
+  const Capacity& capacity_;
   Now now_;
   Wait wait_;
   std::function<void()> publish_;

@@ -38,7 +38,7 @@ struct Sight {
   bool known = false;           // Slurm has answered since stintd began
   std::vector<SeenNode> nodes;  // leaf switch by leaf switch, names in the order people count
   std::vector<SeenJob> jobs;
-  bool private_plans = true;  // PrivateData=reservations; so until Slurm has said otherwise
+  bool private_plans = true;  // PrivateData=reservations or nodes; so until Slurm has said otherwise
   bool private_jobs = true;   // PrivateData=jobs
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What stintd shows to browsers, which sign nothing: where plans are private (PrivateData=reservations), when
-// and how many nodes are booked, but not for whom. Safe from several threads; never waits for Slurm.
+// What stintd shows to browsers, which sign nothing: where plans are private (PrivateData=reservations or
+// nodes), when and how many nodes are booked, but not for whom. Safe from several threads; never waits for
+// Slurm.
 #pragma once
 
 #include <functional>

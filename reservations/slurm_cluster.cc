@@ -232,7 +232,7 @@ class SlurmCluster : public Cluster {
     return {text_of(conf->state_save_location),
             conf->slurm_user_id,
             text_of(conf->slurm_user_name),
-            (conf->private_data & PRIVATE_DATA_RESERVATIONS) != 0,
+            (conf->private_data & (PRIVATE_DATA_RESERVATIONS | PRIVATE_DATA_NODES)) != 0,
             (conf->private_data & PRIVATE_DATA_JOBS) != 0,
             time_of(conf->boot_time)};
   }

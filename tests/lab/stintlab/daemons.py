@@ -67,7 +67,7 @@ def _mariadbd_options(lab: Lab) -> list[str]:
 
 def _environment(lab: Lab) -> dict[str, str]:
     """Clean, so that nothing of the shell that called leaks into daemons; STINT_KILL_AT is meant for stintd."""
-    keep = {name: os.environ[name] for name in ("LANG", "TZ", "TMPDIR", "STINT_KILL_AT") if name in os.environ}
+    keep = {name: os.environ[name] for name in ("LANG", "TZ", "TMPDIR", "STINT_KILL_AT", "LD_PRELOAD") if name in os.environ}
     return keep | lab.environment() | {
         "PATH": f"{lab.programs()}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": os.environ.get("HOME", "/root"),

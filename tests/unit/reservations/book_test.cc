@@ -256,6 +256,18 @@ TEST_F(BookTest, ReservationsOfOthersAreNeverRemoved) {
   EXPECT_TRUE(cluster_.reservations_.contains("theirs.0"));
 }
 
+TEST_F(BookTest, AReservationThatVanishedIsMadeAgainOnOtherNodesWhereItsOwnWereTaken) {
+  book_->create(request("demo", 4, 0), kRoot);
+  const auto nodes = cluster_.reservations_["demo.0"].nodes;
+  cluster_.reservations_.clear();
+  cluster_.reservations_["other"] = {"other", now(), now() + seconds{60}, {nodes[0]}, {"root"}, "main"};
+  book_->reconcile();
+  EXPECT_EQ(book_->show("demo").phase, Phase::kBooked);
+  EXPECT_EQ(book_->show("demo").segments[0].nodes, cluster_.reservations_["demo.0"].nodes);
+  EXPECT_THAT(book_->show("demo").segments[0].nodes, testing::Not(testing::Contains(nodes[0])));
+  EXPECT_THAT(book_->history("demo").back().detail, HasSubstr("its nodes were taken"));
+}
+
 TEST_F(BookTest, AReservationThatVanishedIsMadeAgainOrThePlanFails) {
   book_->create(request("demo", 4, 0), kRoot);
   const auto nodes = cluster_.reservations_["demo.0"].nodes;
@@ -264,7 +276,8 @@ TEST_F(BookTest, AReservationThatVanishedIsMadeAgainOrThePlanFails) {
   book_->reconcile();
   EXPECT_EQ(cluster_.reservations_["demo.0"].nodes, nodes);
   cluster_.reservations_.clear();
-  cluster_.reservations_["other"] = {"other", now(), now() + seconds{60}, nodes, {"root"}, "main"};
+  cluster_.reservations_["other"] = {
+      "other", now(), now() + seconds{60}, {"node1", "node2", "node3", "node4", "node5"}, {"root"}, "main"};
   book_->reconcile();
   EXPECT_EQ(book_->show("demo").phase, Phase::kFailed);
   EXPECT_THAT(book_->show("demo").reason, HasSubstr("cannot be made again"));
