@@ -41,17 +41,17 @@ inline double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// Calls of one batch: about 20 ms if memory moves 2 GB a second.
-inline int calls(std::size_t bytes) {
-  return static_cast<int>(std::clamp<std::size_t>((40 << 20) / (bytes + 8192), 2, 4000));
+// Calls of one batch: about 20 ms if memory moves 2 GB a second, at most `most`.
+inline int calls(std::size_t bytes, std::size_t most) {
+  return static_cast<int>(std::clamp<std::size_t>((40 << 20) / (bytes + 8192), 2, most));
 }
 
 // The time of one call of all_reduce, in microseconds. Every rank calls this.
 template <typename AllReduce, typename Barrier>
-double time_of(std::size_t bytes, AllReduce&& all_reduce, Barrier&& barrier) {
+double time_of(std::size_t bytes, AllReduce&& all_reduce, Barrier&& barrier, std::size_t most_calls = 2000) {
   std::vector<double> times;
   for (int batch = 0; batch <= kBatches; ++batch) {
-    const int count = batch == 0 ? 2 : calls(bytes);  // the first warms up
+    const int count = batch == 0 ? 2 : calls(bytes, most_calls);  // the first warms up
     barrier();
     const auto begin = std::chrono::steady_clock::now();
     for (int i = 0; i < count; ++i) all_reduce();
