@@ -81,7 +81,7 @@ class Products {
       next(config_.hidden_size, config_.intermediate_size, rows_);
     }
     offset = 0;
-    next(config_.vocab_size, config_.hidden_size, std::max<std::int64_t>(1, (1 << 22) / config_.vocab_size));
+    next(config_.vocab_size, config_.hidden_size, std::max<std::int64_t>(1, (1 << 24) / config_.vocab_size));
   }
 
  private:

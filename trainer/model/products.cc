@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <malloc.h>
 
 #include "base/final_error.h"
 
@@ -14,9 +15,18 @@ at::Tensor view(Operand type, const Matrix& m) {
                        at::TensorOptions(type == Operand::kBf16 ? at::kBFloat16 : at::kFloat));
 }
 
+// oneDNN takes scratch for a product and gives it back: keep that memory instead of having the kernel clear
+// it for every product.
+void keep_memory() {
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+  mallopt(M_TOP_PAD, 64 << 20);
+}
+
 }  // namespace
 
 void start_mathematics(int threads) {
+  keep_memory();
   at::globalContext().setFlushDenormal(true);
   at::set_num_threads(threads);
 }

@@ -10,8 +10,9 @@
 
 namespace stint::model {
 
-// Sets the width of ATen's pool and flushes denormals to zero, in this thread and the pool's. Call before any
-// other mathematics, from the thread that trains; the width must not change during a run, or bits do.
+// Sets the width of ATen's pool, flushes denormals to zero in this thread and the pool's, and keeps what
+// malloc gave. Call before any other mathematics, from the thread that trains; the width must not change
+// during a run, or bits do.
 void start_mathematics(int threads);
 
 // bf16 for a model that asks for it, where oneDNN has such products; else floats rounded to bf16.

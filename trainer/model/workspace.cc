@@ -11,7 +11,14 @@
 namespace stint::model {
 namespace {
 
-constexpr std::int64_t kLogits = 1 << 22;  // held at once, where one row has no more
+constexpr std::int64_t kLogits = 1 << 24;  // held at once, where one row has no more
+
+// Of `rows` in as few parts as kLogits allows, all alike.
+std::int64_t rows_at_a_time(std::int64_t rows, std::int64_t vocab_size) {
+  const std::int64_t most = std::clamp<std::int64_t>(kLogits / vocab_size, 1, rows);
+  const std::int64_t parts = (rows + most - 1) / most;
+  return (rows + parts - 1) / parts;
+}
 
 [[noreturn]] void fail_for_memory(std::int64_t batch, std::int64_t length, std::size_t bytes) {
   fail_finally(
@@ -39,7 +46,7 @@ void Workspace::fit(std::int64_t batch, std::int64_t length) {
   const bool floats = operand_ == Operand::kFloat;
   const std::int64_t width = std::max(c.hidden_size, c.query_rows());
   const int threads = omp_get_max_threads();
-  logit_rows = std::clamp<std::int64_t>(kLogits / c.vocab_size, 1, rows());
+  logit_rows = rows_at_a_time(rows(), c.vocab_size);
 
   if (!floats) {
     arena_.ask(weights, static_cast<std::int64_t>(Layout(c).floats()), 1, element);
