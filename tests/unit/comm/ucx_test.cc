@@ -96,9 +96,9 @@ TEST_P(UcxRing, RevokeFromAnotherThreadEndsTheOperationUnderWay) {
 TEST_P(UcxRing, MessagesOfAnOlderViewAreDropped) {
   for (const int size : {2, 3}) {
     const std::string expected = hash_in_memory(size);
-    Ranks ranks("stale", size, options());
+    Ranks ranks("stale", size, options(60s));
     for (int rank = 0; rank < size; ++rank) {
-      ASSERT_EQ(ranks.await_end(rank, 60s), 0) << size << " ranks, rank " << rank;
+      ASSERT_EQ(ranks.await_end(rank, 150s), 0) << size << " ranks, rank " << rank;
       EXPECT_EQ(ranks.line(rank, "hash").at(1), expected);
     }
   }
