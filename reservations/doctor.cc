@@ -70,12 +70,12 @@ Space writable_space(const std::string& folder) {
   std::string name = folder + "/stint-doctor.XXXXXX";
   const int file = ::mkstemp(name.data());
   if (file < 0) fail("{}: no file can be made: {}", folder, errno_text(errno));
+  ::unlink(name.c_str());  // at once: whoever ends a check that hangs must leave nothing behind
   const std::array<char, 4096> page{};
   const bool written =
       ::write(file, page.data(), page.size()) == static_cast<ssize_t>(page.size()) && ::fsync(file) == 0;
   const int cause = errno;
   ::close(file);
-  ::unlink(name.c_str());
   if (!written) fail("{}: a file cannot be written: {}", folder, errno_text(cause));
   struct statvfs found {};
   if (::statvfs(folder.c_str(), &found) != 0) fail("{}: {}", folder, errno_text(errno));
@@ -143,11 +143,11 @@ Finding check_munge(const Patient& patient) {
   }
 }
 
-Finding check_programs(const Patient&) {
+Finding check_programs(const Patient& patient) {
   const auto folder = std::filesystem::read_symlink("/proc/self/exe").parent_path();
   for (const char* name : {"stint-train", "stint-worker"}) {
     const auto program = (folder / name).string();
-    const auto result = run_process({program, "--version"}, kAskSlurm);
+    const auto result = run_process({program, "--version"}, in_time(patient));
     const auto version = last_line(result.output);
     if (result.status == 0 && version == STINT_VERSION) continue;
     return {"programs", Health::kBad,

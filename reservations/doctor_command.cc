@@ -6,12 +6,14 @@
 
 #include <CLI/CLI.hpp>
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 
 #include "base/config.h"
 #include "base/error.h"
@@ -22,7 +24,8 @@
 namespace stint::reservations {
 namespace {
 
-constexpr std::chrono::seconds kTell{10};
+// A stintd that is being restarted is asked again for so long.
+constexpr std::chrono::seconds kTell{8}, kTellOnce{3}, kTellAgain{1};
 // Beside the checks themselves: asking Slurm, and telling stintd.
 constexpr std::chrono::seconds kAround{60};
 
@@ -47,14 +50,26 @@ std::string own_name() {
   return name.substr(0, name.find('.'));
 }
 
+HttpReply call_until(const HttpClient& client, std::chrono::steady_clock::time_point deadline,
+                     const nlohmann::json& body) {
+  while (true) {
+    try {
+      return client.call("POST", "/v1/checks", body);
+    } catch (const Error&) {
+      if (std::chrono::steady_clock::now() + kTellAgain >= deadline) throw;
+      std::this_thread::sleep_for(kTellAgain);
+    }
+  }
+}
+
 // stintd believes this only of a job of its own on this node.
 void tell_service(const Patient& patient, const std::vector<Finding>& findings) {
   if (text_of("SLURM_JOB_ID").empty()) fail("this is no job of stintd's; leave --report out");
   const auto job = parse_integer(text_of("SLURM_JOB_ID"), 1, UINT32_MAX);
   const HttpClient client(patient.config.address, Munge(patient.config.munge_socket),
-                          patient.config.server_uids, kTell);
-  const auto reply = client.call("POST", "/v1/checks",
-                                 {{"job", job}, {"node", patient.node}, {"checks", to_json(findings)}});
+                          patient.config.server_uids, kTellOnce);
+  const nlohmann::json body{{"job", job}, {"node", patient.node}, {"checks", to_json(findings)}};
+  const auto reply = call_until(client, std::chrono::steady_clock::now() + kTell, body);
   if (reply.status >= 400) fail("{}", reply.body.value("error", "stintd refuses the findings"));
 }
 

@@ -18,6 +18,7 @@ using std::chrono::seconds;
 using std::chrono::sys_seconds;
 
 constexpr double kWakeAgainAfter = 60;
+constexpr double kLongestGap = 5;  // between two looks, in which nothing can be missed that matters
 constexpr std::size_t kLongestFound = 300;
 constexpr char kItself[] = "stintd";
 
@@ -94,11 +95,13 @@ void Opener::begin_due_ones(const std::vector<Plan>& plans, std::vector<Opening>
   }
 }
 
-Opener::Sight Opener::look() const {
+Opener::Sight Opener::look() {
   Sight sight;
   for (auto& node : cluster_.nodes()) sight.nodes[node.name] = node;
   for (auto& reservation : cluster_.reservations()) sight.reservations[reservation.name] = reservation;
   sight.live = cluster_.jobs();
+  if (now_() - looked_ > kLongestGap) watched_since_ = now_();
+  looked_ = now_();
   return sight;
 }
 
@@ -118,8 +121,16 @@ void Opener::tend(const Plan& plan, Opening opening, const Sight& sight) {
       live.push_back(*job);
     }
   }
-  const OpeningScene scene{plan, opening, checks,          sight.nodes, sight.reservations,
-                           live, ended,   settings_.rules, now()};
+  const OpeningScene scene{plan,
+                           opening,
+                           checks,
+                           sight.nodes,
+                           sight.reservations,
+                           live,
+                           ended,
+                           settings_.rules,
+                           now(),
+                           sys_seconds{seconds{static_cast<std::int64_t>(watched_since_)}}};
   const auto due = opening_due(scene);
   if (due.close) return close(opening, scene);
   write_down(due, opening);

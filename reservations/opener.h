@@ -52,7 +52,7 @@ class Opener {
 
   std::chrono::sys_seconds now() const;
   void begin_due_ones(const std::vector<Plan>& plans, std::vector<Opening>& open);
-  Sight look() const;
+  Sight look();
   void tend(const Plan& plan, Opening opening, const Sight& sight);
   void write_down(const OpeningDue& due, Opening& opening);
   void carry_out(const OpeningDue& due, const Plan& plan, Opening& opening, const Sight& sight);
@@ -66,6 +66,8 @@ class Opener {
   Metrics& metrics_;
   OpenerSettings settings_;
   Now now_;
+  double looked_ = 0;                    // at Slurm, for the last time
+  double watched_since_ = 0;             // without a longer gap since then
   std::map<std::string, double> woken_;  // when a node was last told to wake up
 };
 

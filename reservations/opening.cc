@@ -119,7 +119,8 @@ class Steps {
     if (live != nullptr) return judge_live(check, *live, over);
     if (ended != scene_.ended.end() && ended->second.exit_status) {
       judge_status(check, *ended->second.exit_status);
-    } else if (ended != scene_.ended.end() && ended->second.timed_out) {
+    } else if (ended != scene_.ended.end() && ended->second.timed_out &&
+               watched(ended->second, ended->second.end.value_or(scene_.now)) >= scene_.rules.check_limit) {
       due_.outcomes.push_back({check.node, State::kBad, "its health check did not end"});
     } else if (check.job != 0) {
       due_.outcomes.push_back({check.node, State::kUnknown, "its health check was cut off"});
@@ -141,10 +142,15 @@ class Steps {
     due_.outcomes.push_back({check.node, status == 0 ? State::kGood : State::kBad, found});
   }
 
+  // How long it is known to have run until then.
+  seconds watched(const ClusterJob& job, sys_seconds until) const {
+    return until - std::max(job.started, scene_.watched_since);
+  }
+
   void judge_live(const NodeCheck& check, const ClusterJob& job, bool over) {
     const bool wanted = segment_ != nullptr && contains(segment_->nodes, check.node);
     const bool runs = job.state == JobState::kRunning;
-    const auto ran = scene_.now - job.started;
+    const auto ran = watched(job, scene_.now);
     if (runs && ran >= scene_.rules.check_limit) {
       due_.outcomes.push_back(
           {check.node, State::kBad, fmt::format("its health check did not end within {} s", ran.count())});

@@ -54,6 +54,9 @@ struct OpeningScene {
   const std::map<std::uint32_t, ClusterJob>& ended;  // of the checks' jobs those that are not live; if known
   OpeningRules rules;
   std::chrono::sys_seconds now{};
+  // Since when Slurm has been looked at without a gap: what a job did before, or whether it had ended, is not
+  // known.
+  std::chrono::sys_seconds watched_since{};
 };
 
 struct OpeningDue {

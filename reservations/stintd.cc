@@ -108,7 +108,7 @@ std::unique_ptr<Ledger> open_ledger(const std::string& path, LockFile& lock) {
 }
 
 // The check's own time, and what Slurm and a slow start of the program need around it.
-constexpr std::chrono::seconds kAroundCheck{15};
+constexpr std::chrono::seconds kAroundCheck{25};
 
 OpenerSettings opener_settings(const Config& config, const Settings& settings) {
   const auto stint = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "stint";

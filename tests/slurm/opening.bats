@@ -11,7 +11,7 @@ setup_file() {
   export SITE
   chmod 755 "$SITE"
   site_check >"$SITE/check" && chmod +x "$SITE/check"
-  lab_up --nodes 8 --asleep 1 --stint policy.prepare_before=5m --stint health.timeout=8s \
+  lab_up --nodes 8 --asleep 1 --stint health.timeout=8s \
     --stint health.free_memory=1 --stint health.free_disk=0 --stint health.shared_memory=0 --stint "health.command=$SITE/check"
   scontrol update nodename=node[1-6] availablefeatures=plain activefeatures=plain
   scontrol update nodename=node7 availablefeatures=busy activefeatures=busy
@@ -22,8 +22,11 @@ setup_file() {
   stint plan create --name sound --nodes 2 --spares 1 --features plain --start now+75s --duration 5m
   stint plan create --name busy --nodes 1 --features busy --start now+62s --duration 5m
   stint plan create --name sleepy --nodes 1 --features sleepy --start now+75s --duration 5m
+  # Nothing is opened before the first of the stintds that are killed.
   lab kill stintd
-  armed_in_turn slurm.submit_node_job ledger.set_check_job ledger.set_check slurm.drain_node slurm.update_reservation
+  sed -i 's/^prepare_before = .*/prepare_before = 5m/' "$STINT_CONF"
+  armed_in_turn ledger.begin_opening slurm.create_reservation slurm.submit_node_job ledger.set_check_job \
+    ledger.set_check slurm.drain_node
 }
 teardown_file() {
   rm -r "$SITE"
@@ -71,7 +74,7 @@ field() { scontrol --oneliner show job "$1" | grep -oP "(?<=\s$2=)[^ ]*"; }
 }
 
 @test "a node whose health check hangs is drained and replaced" {
-  wait_until 40 reason_is node3 "did not end within"
+  wait_until 50 reason_is node3 "did not end within"
   wait_until 5 is_not_in node3 sound
   wait_until 10 no_check_runs
 }

@@ -59,7 +59,10 @@ def cont(lab: Lab, *names: str) -> None:
 
 def expand(lab: Lab, names: str) -> list[str]:
     """node[5-6] is what Slurm gives its programs."""
-    return daemons.run(lab, "scontrol", "show", "hostnames", names).stdout.split()
+    shown = daemons.run(lab, "scontrol", "show", "hostnames", names, seconds=60)
+    if shown.returncode:
+        raise LabError(f"scontrol show hostnames {names}: {shown.stderr.strip()}")
+    return shown.stdout.split()
 
 
 def wake(lab: Lab, name: str) -> None:

@@ -400,6 +400,41 @@ TEST_F(OpenerTest, SlurmctldMayBeAwayInBetween) {
   EXPECT_THAT(nodes(), Not(Contains("node2")));
 }
 
+TEST_F(OpenerTest, AChecksTimeDuringWhichSlurmctldWasAwayDoesNotCountAgainstItsNode) {
+  hanging = {"node1", "node2", "node3", "node4"};  // they ended, but slurmctld has not heard of it
+  book(seconds{300});
+  ticks(3);
+  cluster_.away = true;
+  for (int i = 0; i < 60; ++i) {
+    cluster_.now += 1;
+    EXPECT_THROW(opener_->tend_once(), ClusterError);
+  }
+  cluster_.away = false;
+  ticks(2);
+  hanging.clear();
+  ticks(5);
+  EXPECT_EQ(shown(), "goes on: node[1-4] checked: good");
+  EXPECT_THAT(cluster_.calls, Not(Contains("drain")));
+}
+
+TEST_F(OpenerTest, ACheckThatSlurmCutsOffEarlyIsNoBadNode) {
+  hanging = {"node1"};
+  book(seconds{120});
+  ticks(5);
+  for (auto& [id, job] : cluster_.jobs_) {
+    if (job.name != check_job_name("node1")) continue;
+    job.state = JobState::kFinished;
+    job.timed_out = true;
+    job.end = now();
+  }
+  cluster_.find_node("node1").idle = true;
+  ticks(112);
+  EXPECT_FALSE(cluster_.find_node("node1").drained);
+  EXPECT_THAT(
+      lines("opened"),
+      ElementsAre("segment 0: node[2-4] checked: good; node1 not checked: its health check was cut off"));
+}
+
 Plan two_segments(std::chrono::sys_seconds start, seconds gap) {
   Plan plan;
   plan.phase = Phase::kBooked;
