@@ -300,6 +300,7 @@ void Keeper::end_jobs(const Plan& plan, milliseconds patience) {
 void Keeper::reconcile(std::vector<Plan>& plans, const std::vector<ClusterNode>& nodes,
                        sys_seconds slurm_booted) {
   slurm_booted_ = slurm_booted;
+  bool settled = true;
   const auto reservations = cluster_.reservations();
   const auto present = by_name(reservations);
   for (auto& plan : plans) {
@@ -307,8 +308,10 @@ void Keeper::reconcile(std::vector<Plan>& plans, const std::vector<ClusterNode>&
       settle(plan, present);
     } catch (const Error& error) {
       spdlog::warn("{}", error.what());
+      settled = false;
     }
   }
+  if (settled) settled_boot_ = slurm_booted_;
   std::vector<Plan*> held;
   for (auto& plan : plans) {
     const bool booked = plan.phase == Phase::kBooked || plan.phase == Phase::kPending;
@@ -400,13 +403,17 @@ void Keeper::put_users_back(const Plan& plan, const Segment& segment, const Clus
   spdlog::warn("plan {}: users put back: {}", plan.name, detail);
 }
 
-// A slurmctld that crashed knows nothing of its last seconds: what was told it then is told again. True: it
-// is.
+// A slurmctld that crashed knows nothing of its last seconds: what was told it then is told again, in the first
+// round after it was started; later differences are an admin's. True: it is.
 bool Keeper::remind(const Plan& plan, const Segment& segment, const ClusterReservation& found) {
+  const auto booted = cluster_.facts().booted;
+  if (booted != slurm_booted_)
+    throw ClusterError(ClusterError::Code::kUnreachable, "slurmctld was started again meanwhile");
+  if (settled_boot_ == booted) return false;
   const auto history = ledger_.history(plan.id);
   const sys_seconds last{seconds{history.empty() ? 0 : static_cast<std::int64_t>(history.back().t)}};
-  const bool may_have_forgotten = last <= slurm_booted_ && last + kUnsaved >= slurm_booted_;
-  if (!may_have_forgotten || now() > slurm_booted_ + kForgetful) return false;
+  const bool may_have_forgotten = last <= booted && last + kUnsaved >= booted;
+  if (!may_have_forgotten || now() > booted + kForgetful) return false;
   auto wanted = to_reservation(plan, segment);
   if (begun(segment, found, now())) wanted.start = found.start;
   try {

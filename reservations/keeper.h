@@ -84,6 +84,7 @@ class Keeper {
   Wait wait_;
   std::function<void()> publish_;
   std::chrono::sys_seconds slurm_booted_{};  // as of the last reconcile()
+  std::chrono::sys_seconds settled_boot_{};  // of the last one that met no error
   Swapper swapper_;
 };
 

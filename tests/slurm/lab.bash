@@ -24,13 +24,15 @@ lab_down() {
   [[ ! -e $STINT_LAB/lab.json ]] || lab down
 }
 
-# wait_until SECONDS COMMAND…: runs the command each 0.1 s until it succeeds; fails when it never did.
+# wait_until SECONDS COMMAND…: runs the command each 0.1 s until it succeeds; fails, with the end of stintd's log, when
+# it never did.
 wait_until() {
   local deadline=$((SECONDS + $1))
   shift
   until "$@" >/dev/null 2>&1; do
     if ((SECONDS > deadline)); then
       echo "waited in vain for: $*" >&2
+      tail -n 40 "$STINT_LAB"/log/stintd.* >&2 || true
       return 1
     fi
     sleep 0.1

@@ -320,6 +320,35 @@ TEST_F(BookTest, AChangeThatACrashedControllerForgotIsMadeAgain) {
   EXPECT_EQ(book_->show("demo").segments[0].end, before.end);
 }
 
+TEST_F(BookTest, AnEditInTheSecondInWhichTheControllerStartedIsAnAdmins) {
+  cluster_.booted = now();
+  book_->create(request(), kRoot);
+  book_->reconcile();
+  cluster_.reservations_.at("demo.0").end += seconds{300};
+  const auto edited = cluster_.reservations_.at("demo.0").end;
+  book_->reconcile();
+  EXPECT_EQ(cluster_.reservations_.at("demo.0").end, edited);
+  EXPECT_EQ(book_->show("demo").segments[0].end, edited);
+  EXPECT_EQ(book_->history("demo").back().action, "reservation changed");
+}
+
+TEST_F(BookTest, AControllerThatIsStartedWhileItsReservationsAreReadIsAskedAgain) {
+  book_->create(request(), kRoot);
+  cluster_.now += 5;
+  const auto before = cluster_.reservations_.at("demo.0");
+  ShrinkRequest shorter;
+  shorter.until = now() + seconds{100};
+  book_->shrink("demo", shorter, kRoot);
+  cluster_.on_call = [&](const std::string& call) {
+    if (call != "reservations" || cluster_.booted == now()) return;
+    cluster_.reservations_.at("demo.0") = before;
+    cluster_.booted = now();
+  };
+  book_->reconcile();
+  book_->reconcile();
+  EXPECT_EQ(cluster_.reservations_.at("demo.0").end, *shorter.until);
+}
+
 TEST_F(BookTest, UsersOfAReservationThatAnAdminChangedArePutBack) {
   book_->create(request(), kRoot);
   cluster_.reservations_.at("demo.0").users = {"root", "bob"};

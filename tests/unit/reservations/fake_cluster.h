@@ -299,6 +299,7 @@ class FakeCluster : public Cluster {
   bool cancels_work = true;
   bool refuses_requeue = false;
   std::chrono::sys_seconds booted{};
+  std::function<void(const std::string&)> on_call;  // before each call takes effect
   bool refuses_updates = false;  // of reservations
   bool refuses_node_jobs = false;
   std::uint32_t next_job = 900;
@@ -330,6 +331,7 @@ class FakeCluster : public Cluster {
   void call(const std::string& name) {
     if (dies_after > 0 && dies_after-- == 1) throw Killed();
     calls.push_back(name);
+    if (on_call) on_call(name);
     if (away) throw ClusterError(Code::kUnreachable, "slurmctld: Unable to contact slurm controller");
   }
 
