@@ -22,6 +22,7 @@ struct Budget {
   bool unlimited = false;
   Period period = Period::kMonth;
   std::vector<std::string> contacts{};  // users who are told when it runs out
+  bool operator==(const Budget&) const = default;
 };
 
 struct BudgetRules {
@@ -30,6 +31,7 @@ struct BudgetRules {
 
   // None: the account may spend what it likes.
   std::optional<Budget> find(const std::string& account) const;
+  bool operator==(const BudgetRules&) const = default;
 };
 
 // The local period that holds the time.

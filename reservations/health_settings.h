@@ -18,6 +18,7 @@ struct HealthRules {
   std::int64_t shared_memory = 1LL << 30;  // bytes, free in /dev/shm
   std::chrono::milliseconds clock{3'000};  // most that it may differ from stintd's
   std::string command;                     // the site's own; empty: none
+  bool operator==(const HealthRules&) const = default;
 };
 
 // Other sections are not looked at. The keys themselves are known to be legal (load_config).

@@ -403,8 +403,8 @@ void Keeper::put_users_back(const Plan& plan, const Segment& segment, const Clus
   spdlog::warn("plan {}: users put back: {}", plan.name, detail);
 }
 
-// A slurmctld that crashed knows nothing of its last seconds: what was told it then is told again, in the first
-// round after it was started; later differences are an admin's. True: it is.
+// A slurmctld that crashed knows nothing of its last seconds: what was told it then is told again, in the
+// first round after it was started; later differences are an admin's. True: it is.
 bool Keeper::remind(const Plan& plan, const Segment& segment, const ClusterReservation& found) {
   const auto booted = cluster_.facts().booted;
   if (booted != slurm_booted_)

@@ -18,6 +18,7 @@ struct Rate {
   // the text.
   static Rate parse(std::string_view text);
   std::string format() const;  // "2.50": at least two decimals, no more than needed
+  bool operator==(const Rate&) const = default;
 };
 
 // Fixed when a plan is booked.

@@ -14,6 +14,7 @@ struct MoneyRules {
   PriceRules prices;
   RefundRule refund;
   BudgetRules budgets;
+  bool operator==(const MoneyRules&) const = default;
 };
 
 // Other sections are not looked at. The keys themselves are known to be legal (load_config).

@@ -42,6 +42,7 @@ struct NoticeSettings {
   std::chrono::milliseconds timeout{10'000};            // of one delivery
 
   bool on() const { return !mail.empty() || !command.empty(); }
+  bool operator==(const NoticeSettings&) const = default;
 };
 
 // Other sections are not looked at. Throws Error that names file, line and key.

@@ -61,7 +61,7 @@ bool Opener::tend_once() {
   auto plans = ledger_.plans_since(now());
   begin_due_ones(plans, open);
   if (open.empty()) return false;
-  const Sight sight = look();
+  Sight sight = look();
   for (const auto& opening : open) {
     // A plan that has ended is among them no more; its opening must be closed all the same.
     const Plan* plan = find_plan(plans, opening.plan);
@@ -105,7 +105,7 @@ Opener::Sight Opener::look() {
   return sight;
 }
 
-void Opener::tend(const Plan& plan, Opening opening, const Sight& sight) {
+void Opener::tend(const Plan& plan, Opening opening, Sight& sight) {
   const auto checks = ledger_.checks(opening.plan, opening.k);
   std::vector<ClusterJob> live = sight.live;
   std::map<std::uint32_t, ClusterJob> ended;
@@ -147,9 +147,11 @@ void Opener::write_down(const OpeningDue& due, Opening& opening) {
     ledger_.set_check(opening, outcome.node, outcome.state, outcome.found);
 }
 
-void Opener::carry_out(const OpeningDue& due, const Plan& plan, Opening& opening, const Sight& sight) {
+void Opener::carry_out(const OpeningDue& due, const Plan& plan, Opening& opening, Sight& sight) {
   for (const auto& [node, reason] : due.drain) {
     cluster_.drain_node(node, reason);
+    sight.nodes[node].drained = true;  // the next opening of this round counts it
+    sight.nodes[node].reason = reason;
     ledger_.set_check(opening, node, NodeCheck::State::kDrained, {});
     spdlog::warn("plan {}: node {} is drained: {}", plan.name, node, reason);
   }

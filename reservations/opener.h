@@ -53,9 +53,9 @@ class Opener {
   std::chrono::sys_seconds now() const;
   void begin_due_ones(const std::vector<Plan>& plans, std::vector<Opening>& open);
   Sight look();
-  void tend(const Plan& plan, Opening opening, const Sight& sight);
+  void tend(const Plan& plan, Opening opening, Sight& sight);
   void write_down(const OpeningDue& due, Opening& opening);
-  void carry_out(const OpeningDue& due, const Plan& plan, Opening& opening, const Sight& sight);
+  void carry_out(const OpeningDue& due, const Plan& plan, Opening& opening, Sight& sight);
   void close(Opening opening, const OpeningScene& scene);
   void reserve(const Plan& plan, Opening& opening, const std::vector<std::string>& nodes, const Sight& sight);
   void submit_check(const Plan& plan, Opening& opening, const std::string& node, const Sight& sight);

@@ -18,6 +18,7 @@ using State = NodeCheck::State;
 constexpr std::string_view kSuffix = ".prep";
 constexpr std::string_view kJobPrefix = "stint-check:";
 constexpr std::size_t kLongestReason = 160;
+constexpr std::string_view kReason = "stint: health check:";  // of every node that an opening drained
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -67,6 +68,13 @@ std::set<std::string> nodes_of_others(const OpeningScene& scene, const Segment& 
       taken.insert(reservation.nodes.begin(), reservation.nodes.end());
   }
   return taken;
+}
+
+// How many nodes of the cluster are drained by openings.
+std::size_t out_for_health(const std::map<std::string, ClusterNode>& nodes) {
+  return static_cast<std::size_t>(std::count_if(nodes.begin(), nodes.end(), [](const auto& node) {
+    return node.second.drained && node.second.reason.starts_with(kReason);
+  }));
 }
 
 // Those of the segment that stintd may have until it begins, in their order.
@@ -179,11 +187,15 @@ class Steps {
     auto drained = static_cast<std::size_t>(
         std::count_if(scene_.checks.begin(), scene_.checks.end(),
                       [](const NodeCheck& check) { return check.state == State::kDrained; }));
+    auto out = out_for_health(scene_.nodes);
     for (const auto& check : scene_.checks) {
-      if (check.state != State::kBad || drained >= most_drained(segment_->nodes.size())) continue;
+      if (check.state != State::kBad || drained >= most_drained(segment_->nodes.size()) ||
+          out >= most_drained(scene_.nodes.size()))
+        continue;
       ++drained;
-      due_.drain.emplace_back(
-          check.node, fmt::format("stint: health check: {}; verify", check.found.substr(0, kLongestReason)));
+      ++out;
+      due_.drain.emplace_back(check.node,
+                              fmt::format("{} {}; verify", kReason, check.found.substr(0, kLongestReason)));
     }
   }
 
@@ -276,12 +288,12 @@ std::vector<std::string> results(const std::vector<NodeCheck>& checks, const Seg
     const bool present = contains(segment.nodes, check.node);
     if (check.state == State::kGood && present) good.push_back(check.node);
     if (!is_bad(check)) continue;
-    const auto count = segment.nodes.size();
     const std::string stays =
         check.state == State::kDrained
             ? std::string("stays: no other node is free")
-            : fmt::format("stays: of {} nodes at most {} are drained; look whether the check is at fault",
-                          count, most_drained(count));
+            : std::string(
+                  "stays: health checks drain at most a quarter of a plan's nodes, and of the cluster's, "
+                  "or two; look whether the check is at fault");
     parts.push_back(
         fmt::format("{} is bad ({}) and {}", check.node, check.found, present ? stays : "was replaced"));
   }

@@ -36,8 +36,9 @@ std::string check_job_name(const std::string& node);
 // The node of a job of that name; empty: it is none.
 std::string node_of_check(const std::string& job_name);
 
-// How many nodes of a segment an opening may drain: when more of them fail, it is more likely the check, or
-// something that all nodes share, that is at fault, and an admin has to look.
+// How many of a segment's nodes an opening may drain, and how many of the cluster's may be drained by
+// openings at a time: when more of them fail, it is more likely the check, or something that all nodes share,
+// that is at fault, and an admin has to look.
 std::size_t most_drained(std::size_t nodes);
 
 // Whether an opening of the segment should be begun now. Nodes that the plan's segment before holds until

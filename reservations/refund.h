@@ -17,12 +17,14 @@ struct RefundRule {
   struct Step {
     std::chrono::seconds before{};
     int percent = 0;
+    bool operator==(const Step&) const = default;
   };
   std::vector<Step> steps{{std::chrono::seconds{}, 100}};  // the longest time first
   int after_start = 0;  // percent of what the time that is left has cost, all hours being equal
 
   // So long before the first start; after it where that is not above zero.
   int percent_at(std::chrono::seconds lead) const;
+  bool operator==(const RefundRule&) const = default;
 };
 
 struct Refund {

@@ -21,6 +21,7 @@ struct Who {
   std::vector<std::string> users;
   std::vector<std::string> accounts;  // their members
   bool coordinators = false;          // of the account in question
+  bool operator==(const Who&) const = default;
 };
 
 // "operators", "everyone", or any of "users:a,b accounts:x,y coordinators". Throws Error that names the part.
@@ -44,6 +45,7 @@ struct Policy {
   std::optional<std::chrono::seconds> release_idle_after;  // none: idle plans are kept
   std::chrono::seconds release_notice = std::chrono::minutes{15};  // before that
   std::chrono::seconds prepare_before = std::chrono::minutes{10};  // a segment's start: its opening; 0: none
+  bool operator==(const Policy&) const = default;
 };
 
 struct Settings {
@@ -59,6 +61,7 @@ struct Settings {
   MoneyRules money;
   NoticeSettings notices;
   HealthRules health;
+  bool operator==(const Settings&) const = default;
 };
 
 Settings read_settings(const Config& config);

@@ -30,6 +30,7 @@ struct DayHours {
   std::chrono::minutes to{};
 
   bool contains(std::chrono::seconds of_day) const;
+  bool operator==(const DayHours&) const = default;
 };
 
 // Holds where all of its conditions do.
@@ -45,6 +46,7 @@ struct PriceRule {
   bool suits(const NodeClass& kind) const;
   bool holds_at(int weekday, std::chrono::seconds of_day) const;
   bool depends_on_time() const { return hours.has_value() || days.any(); }
+  bool operator==(const PriceRule&) const = default;
 };
 
 struct DiscountRule {
@@ -53,6 +55,7 @@ struct DiscountRule {
   std::chrono::seconds min_lead{};      // from booking to the first start
   std::int64_t min_node_hours = 0;      // without spares
   int percent = 0;                      // 1 to 100: so much less
+  bool operator==(const DiscountRule&) const = default;
 };
 
 // All that the price of a plan depends on.
@@ -74,6 +77,7 @@ struct PriceRules {
 
   // Throws Error where the amount cannot be written down.
   Price price(const Purchase& purchase) const;
+  bool operator==(const PriceRules&) const = default;
 };
 
 }  // namespace stint::reservations

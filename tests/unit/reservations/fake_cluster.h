@@ -300,7 +300,7 @@ class FakeCluster : public Cluster {
   bool refuses_requeue = false;
   std::chrono::sys_seconds booted{};
   std::function<void(const std::string&)> on_call;  // before each call takes effect
-  bool refuses_updates = false;  // of reservations
+  bool refuses_updates = false;                     // of reservations
   bool refuses_node_jobs = false;
   std::uint32_t next_job = 900;
   std::optional<std::chrono::minutes> max_time;  // of the partition main, as the next three

@@ -62,6 +62,10 @@ class OpenerTest : public BookTest {
   bool reserved() const { return cluster_.reservations_.contains(kPrep); }
   std::vector<std::string> prepared() { return cluster_.reservations_.at(kPrep).nodes; }
   std::vector<std::string> nodes() { return book_->show("demo").segments[0].nodes; }
+  long drained() const {
+    return std::count_if(cluster_.nodes_.begin(), cluster_.nodes_.end(),
+                         [](const ClusterNode& node) { return node.drained; });
+  }
   int live_checks() {
     int count = 0;
     for (const auto& job : cluster_.jobs()) count += node_of_check(job.name).empty() ? 0 : 1;
@@ -168,6 +172,21 @@ TEST_F(OpenerTest, ABadNodeIsDrainedAndReplacedFromOutsideThePlanAndItsSubstitut
               ElementsAre("segment 0: node[1,3-5] checked: good; node2 is bad (its health check ended with "
                           "status 1) and was replaced"));
   EXPECT_THAT(lines("node swapped"), ElementsAre("node2 is replaced by node5"));
+}
+
+TEST_F(OpenerTest, OpeningsTogetherDrainNoMoreThanAQuarterOfTheClusterOrTwo) {
+  for (const auto& node : cluster_.nodes_) bad.insert(node.name);
+  for (const auto* name : {"one", "two", "three"}) {
+    auto wanted = request(name, 2, 0);
+    wanted.start = now() + seconds{120};
+    book_->create(wanted, kRoot);
+  }
+  ticks(60);
+  EXPECT_EQ(drained(), 2);
+  // Given back, a node counts no more.
+  for (auto& node : cluster_.nodes_) node.drained = false;
+  ticks(10);
+  EXPECT_EQ(drained(), 2);
 }
 
 TEST_F(OpenerTest, WhatTheNodeSaysOfItselfIsTheReason) {
@@ -314,12 +333,12 @@ TEST_F(OpenerTest, ACheckThatFailsEverywhereDrainsOnlyAFew) {
   book(seconds{120});
   for (int i = 1; i <= 8; ++i) bad.insert(fmt::format("node{}", i));
   ticks(121);
-  const auto drained = std::count_if(cluster_.nodes_.begin(), cluster_.nodes_.end(),
-                                     [](const ClusterNode& node) { return node.drained; });
-  EXPECT_EQ(drained, 2);
+  EXPECT_EQ(drained(), 2);
   ASSERT_EQ(lines("opened").size(), 1U);
-  EXPECT_THAT(lines("opened")[0],
-              HasSubstr("of 4 nodes at most 2 are drained; look whether the check is at fault"));
+  EXPECT_THAT(
+      lines("opened")[0],
+      HasSubstr("health checks drain at most a quarter of a plan's nodes, and of the cluster's, or two; "
+                "look whether the check is at fault"));
 }
 
 TEST_F(OpenerTest, WhereSlurmRefusesTheJobItIsSaidOnceAndGoesOnWithout) {

@@ -47,6 +47,10 @@ TEST(Settings, ListensEverywhereWhenClientsDialSeveralHosts) {
             "[stintd] address: 'ctl1:1,ctl2:2' has different ports; set listen on each of these hosts");
 }
 
+TEST(Settings, TheShippedFileShowsTheDefaults) {
+  EXPECT_EQ(read_settings(load_config(STINT_SHIPPED_CONFIG)), settings_from(""));
+}
+
 TEST(Settings, EveryKeyIsRead) {
   const auto settings = settings_from(
       "[stintd]\nledger = /tmp/x.db\nlog_level = warn\nprobe_interval = 250ms\nprobe_timeout = 1.5s\n"
