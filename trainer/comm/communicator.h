@@ -33,7 +33,7 @@ enum class Code { kOk, kPeerFailed, kTimeout, kRevoked };
 
 struct [[nodiscard]] Status {
   Code code = Code::kOk;
-  int peer = -1;       // the rank that failed or was waited for; -1: not known
+  int peer = -1;       // the rank of the view that failed or was waited for; -1: not known
   std::string detail;  // for people
   explicit operator bool() const { return code == Code::kOk; }
 };
@@ -70,6 +70,8 @@ class Communicator {
   std::chrono::milliseconds timeout() const { return timeout_; }
   // For the operations that begin from now on.
   void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
+  // Where buffers are worked on in place, if every rank's lies in its own; zero at first. May be empty.
+  virtual std::span<std::byte> memory() const { return {}; }
 
   // Collectives: every rank calls the same ones, with equal type and count, in the same order.
   //

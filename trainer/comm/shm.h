@@ -31,8 +31,7 @@ class ShmCommunicator final : public Communicator {
   ShmCommunicator(ShmSegment segment, Group group, std::chrono::milliseconds timeout);
   ~ShmCommunicator() override;
 
-  // Our own memory: buffers in it are worked on in place, if every rank's is.
-  std::span<std::byte> memory() const { return segment_.data(rank()); }
+  std::span<std::byte> memory() const override { return segment_.data(rank()); }
 
   Status reduce_scatter(Data data) override;
   Status all_gather(Data data) override;

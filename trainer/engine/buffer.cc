@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/error.h"
@@ -20,14 +21,31 @@ Buffer::Buffer(std::size_t floats) : floats_(floats) {
   data_ = static_cast<float*>(memory);
 }
 
+std::size_t Buffer::room_for(std::size_t floats) {
+  constexpr std::size_t kLine = 64;
+  return (floats * sizeof(float) + kLine - 1) / kLine * kLine;
+}
+
+Buffer Buffer::within(std::span<std::byte>& room, std::size_t floats) {
+  if (room_for(floats) > room.size()) return Buffer(floats);
+  Buffer buffer;
+  buffer.data_ = reinterpret_cast<float*>(room.data());
+  buffer.floats_ = floats;
+  buffer.lent_ = true;
+  room = room.subspan(room_for(floats));
+  std::ranges::fill(buffer.span(), 0.0F);
+  return buffer;
+}
+
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(floats_, other.floats_);
+  std::swap(lent_, other.lent_);
   return *this;
 }
 
 Buffer::~Buffer() {
-  if (data_ != nullptr) munmap(data_, floats_ * sizeof(float));
+  if (data_ != nullptr && !lent_) munmap(data_, floats_ * sizeof(float));
 }
 
 }  // namespace stint::engine

@@ -44,10 +44,16 @@ Engine::Engine(const recipes::Recipe& recipe, const RunDirectory& run, comm::Com
       layout_(config_),
       data_(recipe.data.path, recipe.data.sequence_length, recipe.model.vocab_size, recipe.run.seed),
       checkpoints_(run.checkpoints(), config_, layout_, recipe.data.sequence_length),
-      state_{0, Buffer(layout_.floats()), Buffer(layout_.floats()), Buffer(layout_.floats())},
-      gradients_(layout_.floats() + kTailFloats),
+      room_(communicator.memory()),
+      state_{0, Buffer::within(room_, layout_.floats()), Buffer(layout_.floats()), Buffer(layout_.floats())},
+      gradients_(Buffer::within(room_, layout_.floats() + kTailFloats)),
       model_(config_, layout_, state_.parameters.span(), gradients_.span().first(layout_.floats())),
       slots_(slots_of(recipe, communicator)) {}
+
+std::size_t Engine::shared_bytes(const recipes::Recipe& recipe) {
+  const std::size_t floats = model::Layout(model::config_of(recipe)).floats();
+  return Buffer::room_for(floats) + Buffer::room_for(floats + kTailFloats);
+}
 
 Status Engine::start() {
   Opening opening;

@@ -35,6 +35,8 @@ class Engine {
   // be trained on with this many ranks. The communicator must outlive the engine.
   Engine(const recipes::Recipe& recipe, const RunDirectory& run, comm::Communicator& communicator,
          nlohmann::json facts);
+  // What its buffers take of Communicator::memory(), in bytes.
+  static std::size_t shared_bytes(const recipes::Recipe& recipe);
 
   // Rank 0 loads the newest usable checkpoint, or initialises from the seed where the run has none, and gives
   // the state to all. Throws Error on every rank when there are checkpoints and none can be used.
@@ -69,6 +71,7 @@ class Engine {
   model::Layout layout_;
   ByteText data_;
   CheckpointStore checkpoints_;
+  std::span<std::byte> room_;  // of the communicator's memory, what no buffer has taken
   State state_;
   Buffer gradients_;  // layout_.floats() + kTailFloats
   model::Llama model_;

@@ -11,6 +11,7 @@
 #include "tiny.h"
 #include "trainer/comm/memory.h"
 #include "trainer/comm/ring.h"
+#include "trainer/comm/shm.h"
 
 namespace stint::engine {
 namespace {
@@ -139,6 +140,27 @@ TEST(Engine, MoreWorkersThanSlotsIsRefused) {
   const auto recipe = tiny_recipe(write_text(folder.path / "text", sample_text()));
   EXPECT_THAT([&] { train(recipe, folder.run(), 7, 1); },
               testing::ThrowsMessage<Error>(HasSubstr("global_batch_size = 6 is less than the 7 workers")));
+}
+
+TEST(Engine, TrainsInPlaceInSharedMemoryWithTheSameBits) {
+  const TemporaryFolder folder, shared;
+  const auto recipe = tiny_recipe(write_text(folder.path / "text", sample_text()));
+  const auto over_messages = train(recipe, folder.run(), 3, 5);
+  const auto segment = comm::ShmSegment::create({3, 1, Engine::shared_bytes(recipe)});
+  std::vector<std::jthread> threads;
+  for (int rank = 0; rank < 3; ++rank)
+    threads.emplace_back([&, rank] {
+      model::start_mathematics(1);
+      comm::ShmCommunicator communicator(comm::ShmSegment::adopt(dup(segment.descriptor())),
+                                         comm::whole_view(1, rank, 3), kTimeout);
+      Engine engine(recipe, shared.run(), communicator, {});
+      const auto* parameters = reinterpret_cast<const std::byte*>(engine.state().parameters.span().data());
+      EXPECT_EQ(parameters, communicator.memory().data());
+      ASSERT_TRUE(engine.start());
+      StepReport report;
+      while (engine.current_step() < 5) ASSERT_TRUE(engine.step(false, report));
+      EXPECT_TRUE(bits_of(engine.state()) == over_messages[static_cast<std::size_t>(rank)]);
+    });
 }
 
 TEST(Engine, OneRanksWishToStopIsSeenByAllAtTheSameStep) {
