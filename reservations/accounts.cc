@@ -40,6 +40,17 @@ bool Accounts::coordinates(std::uint32_t uid, const std::string& account) const 
   return contains(cluster_.coordinated_by(uid), account);
 }
 
+bool Accounts::is_member(std::uint32_t uid, const std::vector<std::string>& accounts) const {
+  const auto mine = of(uid);
+  if (std::any_of(mine.begin(), mine.end(),
+                  [&](const std::string& name) { return contains(accounts, name); }))
+    return true;
+  const auto members = cluster_.members_of(accounts).value_or(Cluster::Members{});
+  return std::any_of(members.begin(), members.end(), [user = user_of_uid(uid)](const auto& account) {
+    return contains(account.second, user);
+  });
+}
+
 Cluster::Members Accounts::members_of(const std::vector<std::string>& accounts) const {
   if (accounts.empty()) return {};
   if (auto members = cluster_.members_of(accounts)) return *members;

@@ -24,9 +24,7 @@ bool Gate::is_among(const Who& who, std::uint32_t uid, const std::string& accoun
   if (who.everyone || contains(who.users, user_of_uid(uid)) || cluster_.is_operator(uid)) return true;
   if (who.coordinators && accounts_.coordinates(uid, account)) return true;
   if (who.accounts.empty()) return false;
-  const auto mine = accounts_.of(uid);
-  return std::any_of(mine.begin(), mine.end(),
-                     [&](const std::string& name) { return contains(who.accounts, name); });
+  return accounts_.is_member(uid, who.accounts);
 }
 
 void Gate::check_booker(const std::string& subject, std::uint32_t uid, const std::string& account) const {

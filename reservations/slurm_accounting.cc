@@ -104,15 +104,30 @@ AccountingUser accounting_user(std::uint32_t uid) {
   return found;
 }
 
+// Slurm lets users of the accounts below an account into its reservations too.
 Cluster::Members accounting_members(const std::vector<std::string>& accounts) {
-  auto names = accounts;
-  const OwnedList wanted = list_of(names);
-  const auto message = load(ASSOC_MGR_INFO_FLAG_ASSOC, nullptr, wanted.get(), "members of accounts");
-  Cluster::Members members;
+  const auto message = load(ASSOC_MGR_INFO_FLAG_ASSOC, nullptr, nullptr, "members of accounts");
+  std::map<std::string, std::vector<std::string>> below;
+  Cluster::Members users;
   for_each<slurmdb_assoc_rec_t>(message->assoc_list, [&](const slurmdb_assoc_rec_t& association) {
-    auto& users = members[text_of(association.acct)];  // the account itself is a record without a user
-    if (association.user != nullptr) add_once(users, text_of(association.user));
+    const auto account = text_of(association.acct);
+    auto& own = users[account];
+    if (association.user != nullptr) {
+      add_once(own, text_of(association.user));
+    } else {  // the account itself
+      below[text_of(association.parent_acct)].push_back(account);
+    }
   });
+  Cluster::Members members;
+  for (const auto& account : accounts) {
+    if (!users.contains(account)) continue;
+    std::vector<std::string> tree{account};
+    for (std::size_t i = 0; i < tree.size(); ++i) {
+      for (const auto& child : below[tree[i]]) add_once(tree, child);
+      for (const auto& user : users[tree[i]]) add_once(members[account], user);
+    }
+    members[account];  // also where it has no users
+  }
   return members;
 }
 

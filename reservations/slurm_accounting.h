@@ -18,7 +18,7 @@ struct AccountingUser {
 };
 AccountingUser accounting_user(std::uint32_t uid);
 
-// The users of each of these accounts; an account that is not in it does not exist.
+// The users of each of these accounts and of those below it; an account that is not in it does not exist.
 Cluster::Members accounting_members(const std::vector<std::string>& accounts);
 
 // Whether slurm.conf's AccountingStorageEnforce holds jobs to limits.

@@ -6,7 +6,7 @@ load lab
 bats_require_minimum_version 1.5.0
 
 # nobody charges physics, or chem; games only chem, for jobs of two minutes; mail physics, and coordinates chem; bin
-# nothing here; daemon is an operator. The QOS short is for jobs of one minute.
+# nothing here; sys only theory, which is below physics; daemon is an operator. The QOS short is for jobs of one minute.
 setup_file() {
   lab_up --accounting --nodes 4 --stint "policy.book=users:nobody,games,bin coordinators" \
     --stint policy.approvers=coordinators --stint policy.approve_above_price=8 --stint policy.exceed_max_time=no \
@@ -18,6 +18,8 @@ setup_file() {
   {
     admin cluster elsewhere
     for account in physics chem; do admin account "$account" Cluster="$CLUSTER"; done
+    admin account theory Cluster="$CLUSTER" parent=physics
+    admin user sys Cluster="$CLUSTER" Account=theory
     admin account physics Cluster=elsewhere
     admin user nobody Cluster="$CLUSTER" Account=physics DefaultAccount=physics
     admin user nobody Cluster="$CLUSTER" Account=chem
@@ -105,7 +107,8 @@ field() { scontrol --oneliner show job "$1" | grep -oP "(?<=\s$2=)[^ ]*"; }
   as_nobody stint plan create --name group --nodes 1 --duration 30m --accounts physics
   run -0 as_user mail stint plan list --mine
   [[ $output == *group* ]]
-  scontrol show reservation group.0 | grep -qx " *Users=nobody,mail Groups=.*"
+  scontrol show reservation group.0 | grep -qx " *Users=nobody,mail,sys Groups=.*"
+  in_plan sys group --account=theory
   in_plan mail group
   run -1 in_plan games group
   [[ $output == *"plan group: is not one of your plans"* ]]

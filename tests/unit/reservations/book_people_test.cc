@@ -193,6 +193,14 @@ TEST_F(PeopleTest, MembersOfAnAccountMayBook) {
               HasSubstr("may not book plans here"));
 }
 
+TEST_F(PeopleTest, AMemberOfAnAccountBelowMayBook) {
+  settings_.policy.book = parse_who("accounts:science");
+  restart_stintd();
+  (*cluster_.members_)["science"] = {"games"};  // charges chem, which is below it
+  EXPECT_EQ(status([&] { book({}, kGames); }), 200);
+  EXPECT_EQ(status([&] { book({}, kBin); }), 403);
+}
+
 TEST_F(PeopleTest, ACoordinatorBooksForTheAccountsHeCoordinatesOnly) {
   settings_.policy.book = parse_who("coordinators");
   restart_stintd();
