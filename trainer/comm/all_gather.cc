@@ -3,12 +3,11 @@
 // clusters of workstations", J. Parallel Distrib. Comput. 69 (2009): each chunk goes once round the ring,
 // its segments following each other.
 #include "trainer/comm/ring.h"
-#include "trainer/comm/segments.h"
 
 namespace stint::comm {
 
-Status RingCommunicator::gather_chunks(const Operation& operation, Data data) {
-  const Segments segments(data, size());
+Status RingCommunicator::gather_chunks(const Operation& operation, Data data, const Cut& cut) {
+  const Segments segments(data, size(), cut);
   const std::size_t per_step = segments.per_chunk();
   const auto passed = [&](std::size_t q, int ahead) {
     return segments.at(rank() - static_cast<int>(q / per_step) - ahead, q % per_step).bytes();
@@ -24,7 +23,12 @@ Status RingCommunicator::gather_chunks(const Operation& operation, Data data) {
 }
 
 Status RingCommunicator::all_gather(Data data) {
-  return perform("all_gather", [&](const Operation& operation) { return gather_chunks(operation, data); });
+  return all_gather(data, own_cut());
+}
+
+Status RingCommunicator::all_gather(Data data, const Cut& cut) {
+  return perform("all_gather",
+                 [&](const Operation& operation) { return gather_chunks(operation, data, cut); });
 }
 
 }  // namespace stint::comm

@@ -6,8 +6,8 @@ namespace stint::comm {
 
 Status RingCommunicator::all_reduce(Data data) {
   return perform("all_reduce", [&](const Operation& operation) -> Status {
-    if (Status status = reduce_chunks(operation, data); !status) return status;
-    return gather_chunks(next_part(operation), data);
+    if (Status status = reduce_chunks(operation, data, own_cut()); !status) return status;
+    return gather_chunks(next_part(operation), data, own_cut());
   });
 }
 

@@ -11,10 +11,10 @@ Status RingCommunicator::barrier() {
   return perform("barrier", [&](const Operation& operation) -> Status {
     for (int distance = 1; distance < size(); distance *= 2) {
       const int to = (rank() + distance) % size(), from = (rank() + size() - distance) % size();
-      const auto heard = transport_.receive(from, tag(operation, from), {&in, 1});
-      const auto told = transport_.send(to, tag(operation, rank()), {&out, 1});
-      if (Status status = wait(operation, heard, from); !status) return status;
-      if (Status status = wait(operation, told, to); !status) return status;
+      const auto heard = post_receive(operation, from, {&in, 1});
+      const auto told = post_send(operation, to, {&out, 1});
+      if (Status status = wait(operation, heard, named(from)); !status) return status;
+      if (Status status = wait(operation, told, named(to)); !status) return status;
     }
     return {};
   });

@@ -20,8 +20,9 @@ constexpr std::uint16_t kFromLeft = 0, kFromRight = 1;
 
 using Notice = std::array<std::int32_t, 2>;  // code, peer; hosts of one run have one byte order
 
-Status meaning_of(const Notice& notice, int teller, int size) {
-  return told_by(teller, static_cast<Code>(notice[0]), notice[1] >= 0 && notice[1] < size ? notice[1] : -1);
+Status meaning_of(const Notice& notice, int teller, int view_size) {
+  return told_by(teller, static_cast<Code>(notice[0]),
+                 notice[1] >= 0 && notice[1] < view_size ? notice[1] : -1);
 }
 
 }  // namespace
@@ -31,8 +32,8 @@ void RingCommunicator::tell_neighbours(const Status& why) {
   const Notice notice{static_cast<std::int32_t>(why.code), why.peer};
   const auto bytes = std::as_bytes(std::span(notice));
   const auto view = static_cast<std::uint16_t>(epoch());
-  transport_.send(right(), {view, kNoticeOperation, kFromLeft}, bytes);
-  transport_.send(left(), {view, kNoticeOperation, kFromRight}, bytes);
+  transport_.send(named(right()), {view, kNoticeOperation, kFromLeft}, bytes);
+  transport_.send(named(left()), {view, kNoticeOperation, kFromRight}, bytes);
   // To the end, though the notices may have left: TCP throws away what was sent when a connection is closed
   // with unread data in it.
   for (const auto end = Clock::now() + kTellTime; Clock::now() < end;)
@@ -43,12 +44,12 @@ void RingCommunicator::tell_neighbours(const Status& why) {
 Status RingCommunicator::hear_neighbours() {
   const auto hear = [&](int teller, std::uint16_t slot) -> Status {
     const Tag tag{static_cast<std::uint16_t>(epoch()), kNoticeOperation, slot};
-    if (teller == rank() || !transport_.arrived(teller, tag)) return {};
+    if (teller == rank() || !transport_.arrived(named(teller), tag)) return {};
     notice_ = {};
-    const auto request = transport_.receive(teller, tag, std::as_writable_bytes(std::span(notice_)));
+    const auto request = transport_.receive(named(teller), tag, std::as_writable_bytes(std::span(notice_)));
     const auto deadline = Clock::now() + kTellTime;
     while (transport_.test(request) == Outcome::kPending && Clock::now() < deadline) transport_.progress();
-    return meaning_of(notice_, teller, size());
+    return meaning_of(notice_, named(teller), transport_.size());
   };
   if (Status status = hear(left(), kFromLeft); !status) return status;
   return hear(right(), kFromRight);

@@ -7,7 +7,6 @@
 #include <limits>
 
 #include "trainer/comm/ring.h"
-#include "trainer/comm/segments.h"
 #include "trainer/comm/tree_sum.h"
 
 namespace stint::comm {
@@ -25,8 +24,8 @@ void fold(std::span<std::byte* const> others, int rank, std::span<T> own) {
 
 }  // namespace
 
-Status RingCommunicator::reduce_chunks(const Operation& operation, Data data) {
-  const Segments segments(data, size());
+Status RingCommunicator::reduce_chunks(const Operation& operation, Data data, const Cut& cut) {
+  const Segments segments(data, size(), cut);
   const auto others = static_cast<std::size_t>(size() - 1);
   // Receive q is segment q / others of our chunk from the rank that is q % others + 1 before us.
   const auto distance = [&](std::size_t q) { return static_cast<int>(q % others) + 1; };
@@ -64,8 +63,12 @@ Status RingCommunicator::reduce_chunks(const Operation& operation, Data data) {
 }
 
 Status RingCommunicator::reduce_scatter(Data data) {
+  return reduce_scatter(data, own_cut());
+}
+
+Status RingCommunicator::reduce_scatter(Data data, const Cut& cut) {
   return perform("reduce_scatter",
-                 [&](const Operation& operation) { return reduce_chunks(operation, data); });
+                 [&](const Operation& operation) { return reduce_chunks(operation, data, cut); });
 }
 
 }  // namespace stint::comm

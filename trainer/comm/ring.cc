@@ -38,10 +38,15 @@ class Window {
 
 RingCommunicator::RingCommunicator(Transport& transport, std::uint32_t epoch,
                                    std::chrono::milliseconds timeout)
-    : Communicator(whole_view(epoch, transport.rank(), transport.size()), timeout),
+    : RingCommunicator(transport, whole_view(epoch, transport.rank(), transport.size()), timeout, {}) {}
+
+RingCommunicator::RingCommunicator(Transport& transport, Group group, std::chrono::milliseconds timeout,
+                                   Whole whole)
+    : Communicator(std::move(group), timeout),
       transport_(transport),
-      sent_(members().size()),
-      received_(members().size()) {}
+      sent_(static_cast<std::size_t>(transport.size())),
+      received_(sent_.size()),
+      whole_(std::move(whole)) {}
 
 RingCommunicator::RingCommunicator(std::unique_ptr<Transport> transport, std::uint32_t epoch,
                                    std::chrono::milliseconds timeout)
@@ -71,17 +76,24 @@ Status RingCommunicator::attempt(const Operation& operation, const Body& body) {
   Status status =
       revoked_.load(std::memory_order_acquire) ? Status{Code::kRevoked, -1, "revoked"} : body(operation);
   if (status) return status;
-  tell_neighbours(status);
-  transport_.abort();
   status.detail = fmt::format("{} {} in view {}: {}", operation.name, operation.number % kBetweenTwo, epoch(),
                               status.detail);
-  broken_ = status;
+  give_up(status);
   return status;
+}
+
+void RingCommunicator::give_up(const Status& why) {
+  if (!broken_) return;
+  broken_ = why;
+  if (whole_.failing) whole_.failing(why);
+  tell_neighbours(why);
+  transport_.abort();
 }
 
 Status RingCommunicator::turn(const Operation& operation, int peer) {
   if (!transport_.progress()) {
     if (Status status = hear_neighbours(); !status) return status;
+    if (Status status = whole_.watch ? whole_.watch() : Status{}; !status) return status;
     sched_yield();
   }
   if (revoked_.load(std::memory_order_acquire)) return {Code::kRevoked, -1, "revoked"};
@@ -118,14 +130,12 @@ Status RingCommunicator::run(const Operation& operation, const Flow& flow) {
       const std::size_t q = receives.posted();
       const auto bytes = flow.target(q);
       receives.push(bytes.empty() ? std::nullopt
-                                  : std::optional(transport_.receive(flow.from(q),
-                                                                     tag(operation, flow.from(q)), bytes)));
+                                  : std::optional(post_receive(operation, flow.from(q), bytes)));
     }
     while (sends.posted() < flow.sends && !sends.full() && may_send(sends.posted())) {
       const std::size_t q = sends.posted();
       const auto bytes = flow.source(q);
-      sends.push(bytes.empty() ? std::nullopt
-                               : std::optional(transport_.send(flow.to(q), tag(operation, rank()), bytes)));
+      sends.push(bytes.empty() ? std::nullopt : std::optional(post_send(operation, flow.to(q), bytes)));
     }
     const Outcome received = receives.empty() ? Outcome::kPending : receives.test_oldest(transport_);
     if (received == Outcome::kDone) {
@@ -137,7 +147,7 @@ Status RingCommunicator::run(const Operation& operation, const Flow& flow) {
     if (received == Outcome::kFailed || sent == Outcome::kFailed) return why_failed();
     if (received == Outcome::kDone || sent == Outcome::kDone) continue;
     const int awaited = receives.done() < flow.receives ? flow.from(receives.done()) : flow.to(sends.done());
-    if (Status status = turn(operation, awaited); !status) return status;
+    if (Status status = turn(operation, named(awaited)); !status) return status;
   }
   return {};
 }

@@ -2,6 +2,7 @@
 // The collectives over any Transport. What is copied goes round the ring of logical ranks 0, 1, …, size-1, 0,
 // what is added goes straight to who adds it. Large buffers travel in segments, so that transfer and addition
 // overlap. Each collective stands in a file of its own. After any but Ok the transport has been aborted.
+// It can also be the part between nodes of a HierarchicalCommunicator.
 #pragma once
 
 #include <array>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "trainer/comm/communicator.h"
+#include "trainer/comm/segments.h"
 #include "trainer/comm/transport.h"
 
 namespace stint::comm {
@@ -24,6 +26,14 @@ class RingCommunicator final : public Communicator {
   RingCommunicator(std::unique_ptr<Transport> transport, std::uint32_t epoch,
                    std::chrono::milliseconds timeout);
 
+  // The whole that this is a part of.
+  struct Whole {
+    std::function<Status()> watch;               // asked while waiting: not Ok ends the operation
+    std::function<void(const Status&)> failing;  // told before anybody else is
+  };
+  // Among some ranks of the transport.
+  RingCommunicator(Transport& transport, Group group, std::chrono::milliseconds timeout, Whole whole);
+
   Status reduce_scatter(Data data) override;
   Status all_gather(Data data) override;
   Status all_reduce(Data data) override;
@@ -32,6 +42,15 @@ class RingCommunicator final : public Communicator {
   Status send(std::span<const std::byte> data, int to) override;
   Status receive(std::span<std::byte> data, int from) override;
   void revoke() override { revoked_.store(true, std::memory_order_release); }
+
+  // For the whole. The same over chunks of more parts:
+  Status reduce_scatter(Data data, const Cut& cut);
+  Status all_gather(Data data, const Cut& cut);
+  // Between us and any rank of the view:
+  Status send_in_view(std::span<const std::byte> data, int to);
+  Status receive_in_view(std::span<std::byte> data, int from);
+  // It failed elsewhere: tells the neighbours and aborts the transport.
+  void give_up(const Status& why);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -54,9 +73,17 @@ class RingCommunicator final : public Communicator {
     std::function<std::span<const std::byte>(std::size_t)> source;  // what send q takes
   };
 
+  int named(int rank) const { return members()[static_cast<std::size_t>(rank)]; }  // in the view
+  Cut own_cut() const { return {size(), 0, 1}; }
+  Transport::Request post_send(const Operation& operation, int to, std::span<const std::byte> bytes) {
+    return transport_.send(named(to), tag(operation, rank()), bytes);
+  }
+  Transport::Request post_receive(const Operation& operation, int from, std::span<std::byte> bytes) {
+    return transport_.receive(named(from), tag(operation, from), bytes);
+  }
   int left() const { return (rank() + size() - 1) % size(); }
   int right() const { return (rank() + 1) % size(); }
-  // Messages of one operation from one rank to another match in the order of sending.
+  // Messages of one operation from one rank, the sender, to another match in the order of sending.
   Tag tag(const Operation& operation, int sender) const;
 
   using Body = std::function<Status(const Operation&)>;
@@ -67,7 +94,8 @@ class RingCommunicator final : public Communicator {
   Status attempt(const Operation& operation, const Body& body);
   // Messages of an operation's parts do not mix.
   Operation next_part(Operation operation);
-  // One turn of waiting for `peer`: progress, else let others run. Not Ok: time is up, or revoked.
+  // One turn of waiting for `peer`, a rank of the view: progress, else let others run. Not Ok: time is up,
+  // revoked, or it failed elsewhere.
   Status turn(const Operation& operation, int peer);
   Status wait(const Operation& operation, Transport::Request request, int peer);
   Status run(const Operation& operation, const Flow& flow);
@@ -75,14 +103,15 @@ class RingCommunicator final : public Communicator {
   void tell_neighbours(const Status& why);
   Status hear_neighbours();
   Status why_failed();
-  Status reduce_chunks(const Operation& operation, Data data);
-  Status gather_chunks(const Operation& operation, Data data);
+  Status reduce_chunks(const Operation& operation, Data data, const Cut& cut);
+  Status gather_chunks(const Operation& operation, Data data, const Cut& cut);
 
   std::unique_ptr<Transport> owned_;
   Transport& transport_;
   std::uint32_t operations_ = 0;
-  std::vector<std::uint32_t> sent_, received_;  // by peer: messages outside collectives
-  Status broken_;                               // once not Ok, the answer to everything
+  std::vector<std::uint32_t> sent_, received_;  // by rank of the view: messages outside collectives
+  Whole whole_;
+  Status broken_;  // once not Ok, the answer to everything
   std::vector<std::byte> scratch_;
   std::array<std::int32_t, 2> notice_{};  // one being received
   std::atomic<bool> revoked_ = false;

@@ -29,7 +29,7 @@ constexpr int kNapShare = 64;
 constexpr auto kLongestNap = 1ms;
 constexpr int kNotOpened = -1, kCannotTell = -2, kGone = -3;  // instead of a pidfd
 
-// The first failure, in one word.
+// The first failure, in one word. Ranks of the view, of up to 24 bits.
 struct Notice {
   Code code;
   int teller;
@@ -37,13 +37,14 @@ struct Notice {
 };
 
 std::uint64_t packed(const Notice& notice) {
-  return std::uint64_t{1} << 63 | static_cast<std::uint64_t>(notice.code) << 32 |
-         static_cast<std::uint64_t>(notice.teller) << 16 | static_cast<std::uint64_t>(notice.peer + 1);
+  return std::uint64_t{1} << 63 | static_cast<std::uint64_t>(notice.code) << 48 |
+         static_cast<std::uint64_t>(notice.teller) << 24 | static_cast<std::uint64_t>(notice.peer + 1);
 }
 
 Notice unpacked(std::uint64_t word) {
-  return {static_cast<Code>(word >> 32 & 0xff), static_cast<int>(word >> 16 & 0xffff),
-          static_cast<int>(word & 0xffff) - 1};
+  constexpr std::uint64_t kRank = 0xffffff;
+  return {static_cast<Code>(word >> 48 & 0xff), static_cast<int>(word >> 24 & kRank),
+          static_cast<int>(word & kRank) - 1};
 }
 
 const char* name_of(shm::Kind kind) {
@@ -124,10 +125,27 @@ Status ShmCommunicator::attempt(const char* name, const std::function<Status()>&
   Status status = interruption();
   if (status) status = body();
   if (status) return status;
-  tell(status);
   status.detail = fmt::format("{} in view {}: {}", name, epoch(), status.detail);
-  broken_ = status;
+  give_up(status);
   return status;
+}
+
+void ShmCommunicator::give_up(const Status& why) {
+  if (!broken_) return;
+  tell(why);
+  broken_ = why;
+}
+
+Status ShmCommunicator::news() const {
+  return broken_ ? interruption() : broken_;
+}
+
+Status ShmCommunicator::watch() {
+  if (Status status = news(); !status) return status;
+  const auto now = Clock::now();
+  if (now < next_watch_) return {};
+  next_watch_ = now + kBetweenChecks;
+  return for_peers([&](int peer) { return is_dead(peer) ? death_of(peer) : Status{}; });
 }
 
 Status ShmCommunicator::perform(const Call& call, const std::function<Status()>& body) {
@@ -161,8 +179,8 @@ Status ShmCommunicator::check_sameness(const Call& call, int peer) const {
   if (theirs.kind == call.kind && theirs.type == call.type && theirs.count == call.count &&
       theirs.root == call.root)
     return {};
-  return {Code::kPeerFailed, peer,
-          fmt::format("rank {} calls {} of {} {}, root {}, where we call {} of {} {}, root {}", peer,
+  return {Code::kPeerFailed, named(peer),
+          fmt::format("rank {} calls {} of {} {}, root {}, where we call {} of {} {}, root {}", named(peer),
                       name_of(theirs.kind), theirs.count, name_of(theirs.type), theirs.root,
                       name_of(call.kind), call.count, name_of(call.type), call.root)};
 }
@@ -197,13 +215,14 @@ Status ShmCommunicator::await_long(int peer, const shm::Counter& counter, std::u
   auto next_check = begin + kBetweenChecks;
   for (auto now = begin; !come(); now = Clock::now()) {
     if (Status status = interruption(); !status) return status;
+    if (meanwhile_) meanwhile_();
     if (now >= *deadline_)
-      return {Code::kTimeout, peer,
-              fmt::format("still waiting for rank {} after {} ms", peer, timeout().count())};
+      return {Code::kTimeout, named(peer),
+              fmt::format("still waiting for rank {} after {} ms", named(peer), timeout().count())};
     if (now >= next_check) {
       next_check = now + kBetweenChecks;
       // What it did last counts: it may have left in peace.
-      if (is_dead(peer) && !come()) return {Code::kPeerFailed, peer, fmt::format("rank {} is dead", peer)};
+      if (is_dead(peer) && !come()) return death_of(peer);
     }
     if (now - begin < kPatience)
       sched_yield();
@@ -230,6 +249,10 @@ bool ShmCommunicator::is_dead(int peer) {
   return pidfd == kGone || (pidfd >= 0 && has_ended(pidfd, 0ns));
 }
 
+Status ShmCommunicator::death_of(int peer) const {
+  return {Code::kPeerFailed, named(peer), fmt::format("rank {} is dead", named(peer))};
+}
+
 // Ends early with the peer's process.
 void ShmCommunicator::nap(int peer, Clock::duration length) {
   const int pidfd = pidfds_[static_cast<std::size_t>(peer)];
@@ -239,7 +262,7 @@ void ShmCommunicator::nap(int peer, Clock::duration length) {
 // The first word stands.
 void ShmCommunicator::tell(const Status& why) {
   std::uint64_t none = 0;
-  segment_.header().failure.compare_exchange_strong(none, packed({why.code, rank(), why.peer}));
+  segment_.header().failure.compare_exchange_strong(none, packed({why.code, named(rank()), why.peer}));
 }
 
 void ShmCommunicator::revoke() {

@@ -42,6 +42,15 @@ class ShmCommunicator final : public Communicator {
   Status receive(std::span<std::byte> data, int from) override;
   void revoke() override;
 
+  // For a whole that this is the part of within a node. Whether a failure has been told, and here as well
+  // whether all ranks live:
+  Status news() const;
+  Status watch();
+  // It failed elsewhere: tells all.
+  void give_up(const Status& why);
+  // Called now and then while an operation waits.
+  void set_meanwhile(std::function<void()> meanwhile) { meanwhile_ = std::move(meanwhile); }
+
  private:
   using Clock = std::chrono::steady_clock;
   using Pointers = std::vector<std::byte*>;  // by rank
@@ -80,6 +89,8 @@ class ShmCommunicator final : public Communicator {
   Status await_long(int peer, const shm::Counter& counter, std::uint64_t value);
   Status interruption() const;
   bool is_dead(int peer);
+  Status death_of(int peer) const;
+  int named(int rank) const { return members()[static_cast<std::size_t>(rank)]; }  // in the view
   void nap(int peer, Clock::duration length);
   void tell(const Status& why);
   void count_cores();
@@ -121,6 +132,8 @@ class ShmCommunicator final : public Communicator {
   std::vector<int> pidfds_;  // by rank; -1: not opened yet
   int spins_ = 0;
   bool cores_counted_ = false;
+  std::function<void()> meanwhile_;
+  Clock::time_point next_watch_{};
   std::optional<Clock::time_point> deadline_;  // of the operation, once it had to wait for long
   Status broken_;                              // once not Ok, the answer to everything
   std::atomic<bool> revoked_ = false;

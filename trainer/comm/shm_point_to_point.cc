@@ -53,8 +53,8 @@ Status ShmCommunicator::receive(std::span<std::byte> data, int from) {
       if (Status status = await(from, channel.put, number + 1); !status) return status;
       const std::size_t slot = number % shm::kPieces;
       if (channel.bytes[slot] != data.size())
-        return {Code::kPeerFailed, from,
-                fmt::format("rank {} sent {} bytes where {} were awaited", from, channel.bytes[slot],
+        return {Code::kPeerFailed, named(from),
+                fmt::format("rank {} sent {} bytes where {} were awaited", named(from), channel.bytes[slot],
                             data.size())};
       const bool placed_there = channel.place[slot] != shm::kElsewhere;
       if (placed_there)

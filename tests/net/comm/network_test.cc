@@ -46,6 +46,35 @@ TEST(Network, RingBetweenNamespacesGivesTheSameBitsAsInMemory) {
   }
 }
 
+// Two ranks on each of two nodes.
+Ranks::Options in_pairs(const Nodes& nodes, std::chrono::milliseconds timeout) {
+  Ranks::Options options;
+  options.environment = {"UCX_TLS=tcp,self", "UCX_NET_DEVICES=net0", "COMM_RANK_PLACES=2"};
+  options.timeout = timeout;
+  for (int rank = 0; rank < kNodes; ++rank) options.prefix.push_back(nodes.prefix(rank / 2));
+  return options;
+}
+
+TEST(Network, NodesOfTwoRanksGiveTheSameBitsAsInMemory) {
+  const Nodes nodes(2);
+  Ranks ranks("exercise", kNodes, in_pairs(nodes, 30s));
+  const std::string expected = hash_in_memory(kNodes);
+  for (int rank = 0; rank < kNodes; ++rank) {
+    ASSERT_EQ(ranks.await_end(rank, 60s), 0) << "rank " << rank;
+    EXPECT_EQ(ranks.line(rank, "hash").at(1), expected);
+  }
+}
+
+TEST(Network, LinkBetweenNodesOfTwoRanksTakenAwayEndsAllInTime) {
+  const Nodes nodes(2);
+  Ranks ranks("loop", kNodes, in_pairs(nodes, 3s));
+  ASSERT_TRUE(ranks.await_all("running", 30s));
+  nodes.pull_at_switch(1);
+  const auto codes = codes_of_all_in_time(ranks, 3s);
+  EXPECT_THAT(codes, testing::Contains("timeout"));
+  EXPECT_THAT(codes, testing::Each(AnyOf("timeout", "peer_failed")));
+}
+
 TEST(Network, LinkTakenAwayAtTheSwitchUnderLoadIsATimeout) {
   const Nodes nodes(kNodes);
   Ranks ranks("loop", kNodes, over(nodes, 3s));

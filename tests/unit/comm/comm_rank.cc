@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One rank as a process of its own, over UCX; the tests start as many as they need.
+// One rank as a process of its own, over UCX, or over UCX and shared memory where COMM_RANK_PLACES says how
+// many ranks share a node; the tests start as many as they need.
 //   comm_rank SCENARIO FOLDER RANK SIZE TIMEOUT_MS
 // The ranks find each other by files in FOLDER. What happened is printed, one line each:
 //   running | hash HEX | ended CODE PEER MS | closed MS | all_reduce BYTES MICROSECONDS | wrong …
@@ -16,6 +17,7 @@
 
 #include "base/error.h"
 #include "tests/unit/comm/reference.h"
+#include "trainer/comm/hierarchical.h"
 #include "trainer/comm/ring.h"
 #include "trainer/comm/ucx.h"
 
@@ -60,12 +62,16 @@ void write_own(const Arguments& arguments, const std::string& bytes) {
   std::filesystem::rename(temporary, name);
 }
 
-std::string read_of(const Arguments& arguments, int rank) {
-  const auto name = arguments.folder / fmt::format("address.{}", rank);
+void await(const std::filesystem::path& name) {
   for (const auto begin = Clock::now(); !std::filesystem::exists(name);) {
-    if (milliseconds_since(begin) > 20'000) fail("rank {} did not come", rank);
+    if (milliseconds_since(begin) > 20'000) fail("{} did not come", name.string());
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
+}
+
+std::string read_of(const Arguments& arguments, int rank) {
+  const auto name = arguments.folder / fmt::format("address.{}", rank);
+  await(name);
   std::ostringstream bytes;
   bytes << std::ifstream(name, std::ios::binary).rdbuf();
   return bytes.str();
@@ -80,16 +86,39 @@ std::unique_ptr<UcxTransport> meet(const Arguments& arguments, std::uint32_t epo
   return transport;
 }
 
+// The first rank of a node makes its segment, the others find it.
+ShmSegment segment_of(const Arguments& arguments, int places) {
+  const auto name = arguments.folder / fmt::format("segment.{}", arguments.rank / places);
+  const auto temporary = std::filesystem::path(name.string() + ".new");
+  if (arguments.rank % places == 0) {
+    auto segment = ShmSegment::create({places, 1, 16 << 20}, temporary);
+    std::filesystem::rename(temporary, name);
+    return segment;
+  }
+  await(name);
+  return ShmSegment::open(name);
+}
+
+std::unique_ptr<Communicator> join(const Arguments& arguments) {
+  const char* told = std::getenv("COMM_RANK_PLACES");
+  if (told == nullptr) return std::make_unique<RingCommunicator>(meet(arguments, 1), 1, arguments.timeout);
+  const int places = std::stoi(told);
+  std::vector<int> nodes;
+  for (int rank = 0; rank < arguments.size; ++rank) nodes.push_back(rank / places);
+  return std::make_unique<HierarchicalCommunicator>(meet(arguments, 1), segment_of(arguments, places), nodes,
+                                                    1, arguments.timeout);
+}
+
 int run_exercise(const Arguments& arguments) {
-  RingCommunicator communicator(meet(arguments, 1), 1, arguments.timeout);
-  const Exercise result = exercise(communicator, all_counts());
+  const auto communicator = join(arguments);
+  const Exercise result = exercise(*communicator, all_counts(), communicator->memory());
   say(result.complaint.empty() ? fmt::format("hash {:016x}", result.hash) : "wrong " + result.complaint);
   return result.complaint.empty() ? 0 : 1;
 }
 
 // 16 MiB round and round, until it fails. `revoke`: rank 0 revokes after a while.
 int run_loop(const Arguments& arguments) {
-  auto communicator = std::make_unique<RingCommunicator>(meet(arguments, 1), 1, arguments.timeout);
+  auto communicator = join(arguments);
   std::jthread revoker;
   if (arguments.scenario == "revoke" && arguments.rank == 0)
     revoker = std::jthread([&] {
@@ -148,10 +177,10 @@ int run_stale(const Arguments& arguments) {
 
 // Leaves right after a barrier: the others must still get through it.
 int run_leave(const Arguments& arguments) {
-  RingCommunicator communicator(meet(arguments, 1), 1, arguments.timeout);
+  const auto communicator = join(arguments);
   std::vector<float> data(1000, 1);
-  Status status = communicator.all_reduce(data);
-  if (status) status = communicator.barrier();
+  Status status = communicator->all_reduce(data);
+  if (status) status = communicator->barrier();
   say(fmt::format("ended {} {} 0", name_of(status.code), status.peer));
   return status ? 0 : 1;
 }
@@ -166,7 +195,8 @@ int run_mismatch(const Arguments& arguments) {
 }
 
 int run_bench(const Arguments& arguments) {
-  RingCommunicator communicator(meet(arguments, 1), 1, arguments.timeout);
+  const auto joined = join(arguments);
+  Communicator& communicator = *joined;
   for (const std::size_t bytes : {std::size_t{4} << 10, std::size_t{1} << 20, std::size_t{64} << 20}) {
     std::vector<float> data(bytes / sizeof(float), 0);
     const int rounds = bytes > (1 << 20) ? 11 : 201;

@@ -128,6 +128,72 @@ INSTANTIATE_TEST_SUITE_P(Over, UcxRing,
                            return transports == "^cma" ? "All" : transports.substr(0, transports.find(','));
                          });
 
+// Two ranks a node, in shared memory; the nodes over TCP.
+Ranks::Options in_pairs(std::chrono::milliseconds timeout) {
+  Ranks::Options options;
+  options.environment = {"UCX_TLS=tcp,self", "COMM_RANK_PLACES=2"};
+  options.timeout = timeout;
+  return options;
+}
+
+TEST(UcxHierarchy, EqualsTheReferenceAndTheOtherBackEndsBitForBit) {
+  for (const int size : {2, 4, 6}) {
+    const std::string expected = hash_in_memory(size);
+    Ranks ranks("exercise", size, in_pairs(20s));
+    for (int rank = 0; rank < size; ++rank) {
+      ASSERT_EQ(ranks.await_end(rank, 60s), 0) << size << " ranks, rank " << rank;
+      EXPECT_EQ(ranks.line(rank, "hash").at(1), expected) << size << " ranks, rank " << rank;
+    }
+  }
+}
+
+TEST(UcxHierarchy, KillOfARankIsToldInItsNodeAndOverTheNetworkBeforeTheTimeout) {
+  constexpr auto kTimeout = 8000ms;
+  for (const int victim : {0, 3}) {
+    Ranks ranks("loop", 4, in_pairs(kTimeout));
+    ASSERT_TRUE(ranks.await_all("running", 20s));
+    ranks.signal(victim, SIGKILL);
+    std::vector<std::string> blamed;
+    for (int rank = 0; rank < 4; ++rank) {
+      if (rank == victim) continue;
+      ASSERT_EQ(ranks.await_end(rank, kTimeout + kSlack), 0) << "rank " << rank;
+      const auto ended = ranks.line(rank, "ended");
+      EXPECT_EQ(ended.at(1), "peer_failed");
+      blamed.push_back(ended.at(2));
+      EXPECT_LT(std::stoll(ended.back()), kTimeout.count()) << "not by the clock";
+    }
+    EXPECT_THAT(blamed, testing::Contains(std::to_string(victim)));
+  }
+}
+
+TEST(UcxHierarchy, AFrozenRankIsATimeoutAndEndsTooWhenItWakesUp) {
+  constexpr auto kTimeout = 1500ms;
+  Ranks ranks("loop", 4, in_pairs(kTimeout));
+  ASSERT_TRUE(ranks.await_all("running", 20s));
+  ranks.signal(1, SIGSTOP);
+  for (const int survivor : {0, 2, 3}) {
+    ASSERT_EQ(ranks.await_end(survivor, kTimeout + kSlack), 0) << "rank " << survivor;
+    EXPECT_THAT(ranks.line(survivor, "ended").at(1), AnyOf("timeout", "peer_failed"));
+  }
+  ranks.signal(1, SIGCONT);
+  ASSERT_EQ(ranks.await_end(1, kTimeout + kSlack), 0);
+}
+
+TEST(UcxHierarchy, RevokeEndsAll) {
+  Ranks ranks("revoke", 4, in_pairs(8000ms));
+  for (int rank = 0; rank < 4; ++rank) ASSERT_EQ(ranks.await_end(rank, 20s), 0) << "rank " << rank;
+  EXPECT_EQ(ranks.line(0, "ended").at(1), "revoked");
+  for (const int rank : {1, 2, 3}) EXPECT_EQ(ranks.line(rank, "ended").at(1), "peer_failed");
+}
+
+TEST(UcxHierarchy, ARankThatLeavesAfterABarrierFailsNobody) {
+  for (int round = 0; round < 5; ++round) {
+    Ranks ranks("leave", 4, in_pairs(20s));
+    for (int rank = 0; rank < 4; ++rank)
+      ASSERT_EQ(ranks.await_end(rank, 30s), 0) << "round " << round << ", rank " << rank;
+  }
+}
+
 TEST(UcxTransport, UnknownTransportsAreAClearError) {
   UcxOptions options;
   options.transports = "pigeon";
