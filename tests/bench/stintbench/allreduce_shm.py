@@ -31,7 +31,7 @@ def run(command: list, name: str, **environment: str) -> Times:
     done = subprocess.run(command, text=True, capture_output=True, timeout=300, check=False,
                           env={**os.environ, **environment})
     if done.returncode != 0:
-        raise BenchError(f"{name} failed: {done.stderr.strip()[:500]}")
+        raise BenchError(f"{name} ended with status {done.returncode}: {done.stderr.strip()[:500]}")
     times = {}
     for line in done.stdout.splitlines():
         found = json.loads(line)

@@ -28,9 +28,11 @@ Exercise exercise(Communicator& communicator, std::span<const std::size_t> count
                   std::span<std::byte> memory = {});
 
 // The hash that so many ranks must come to over any back end: that of threads over the network in memory.
-std::string hash_in_memory(int size);
+std::string hash_in_memory(int size, std::span<const std::size_t> counts);
 
 // What the tests run over every back end.
 std::span<const std::size_t> all_counts();
+// Where it is not sums that are tested.
+std::span<const std::size_t> some_counts();
 
 }  // namespace stint::comm

@@ -66,7 +66,7 @@ INSTANTIATE_TEST_SUITE_P(Buffers, SharedMemory, testing::Values(Buffers::kAnywhe
 
 TEST_P(SharedMemory, EqualsTheReferenceAndTheOtherBackEndsBitForBit) {
   for (int size = 1; size <= 6; ++size) {
-    const std::string expected = hash_in_memory(size);
+    const std::string expected = hash_in_memory(size, all_counts());
     on_all_ranks(size, kNever, [&](ShmCommunicator& communicator) {
       const Exercise result = exercise(communicator, all_counts(), memory(communicator));
       EXPECT_EQ(result.complaint, "") << size << " ranks";
