@@ -29,8 +29,8 @@ class Accounts {
   bool coordinates(std::uint32_t uid, const std::string& account) const;
   // Of one of these, or of one below it.
   bool is_member(std::uint32_t uid, const std::vector<std::string>& accounts) const;
-  // The users of each of these and of those below it; where there is no slurmdbd, the Unix group of that name, or the user. An
-  // account that does not exist is not in it.
+  // The users of each of these and of those below it; where there is no slurmdbd, the Unix group of that
+  // name, or the user. An account that does not exist is not in it.
   Cluster::Members members_of(const std::vector<std::string>& accounts) const;
   // Whose members may use a plan that the caller makes: only operators name accounts of others. Throws
   // Refusal (400, 403).

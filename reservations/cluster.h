@@ -159,8 +159,8 @@ class Cluster {
   virtual std::vector<std::string> accounts_of(std::uint32_t uid) = 0;
   // Accounts that slurmdbd lets the user coordinate, those below them too; none without slurmdbd.
   virtual std::vector<std::string> coordinated_by(std::uint32_t uid) = 0;
-  // The users of each of these accounts, and of the accounts below it, that slurmdbd has on this cluster; none
-  // without slurmdbd.
+  // The users of each of these accounts, and of the accounts below it, that slurmdbd has on this cluster;
+  // none without slurmdbd.
   using Members = std::map<std::string, std::vector<std::string>>;
   virtual std::optional<Members> members_of(const std::vector<std::string>& accounts) = 0;
   // What bounds the jobs of these users beside their partition's MaxTime; empty where Slurm enforces no

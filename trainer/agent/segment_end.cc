@@ -69,7 +69,7 @@ std::string describe(const JobWindow& window) {
   const std::string then = window.next_start      ? "goes on " + format_time(*window.next_start)
                            : window.next_is_known ? "the plan's last"
                                                   : "what follows is not known";
-  return fmt::format("segment {} of plan {} ends {}; {}", window.segment, window.plan,
+  return fmt::format("its time in segment {} of plan {} ends {}; {}", window.segment, window.plan,
                      format_time(window.ends), then);
 }
 
