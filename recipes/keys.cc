@@ -258,10 +258,19 @@ void add_optim_keys(std::vector<Key>& all) {
       real("optim", "weight_decay", 0, 10, "0.1", "decoupled from the gradient", FIELD(optim.weight_decay)));
   all.push_back(real("optim", "grad_clip", 0, 1e9, "1", "largest norm of the whole gradient; 0: no limit",
                      FIELD(optim.grad_clip)));
-  all.push_back(choice("optim", "schedule", {"cosine"}, "cosine",
+  all.push_back(choice("optim", "schedule", {"constant", "linear", "cosine", "warmup_stable_decay"}, "cosine",
                        "of the learning rate, after a linear warm-up", FIELD(optim.schedule)));
   all.push_back(integer("optim", "warmup_steps", 0, kBillion, "0", "steps of the linear warm-up",
                         FIELD(optim.warmup_steps)));
+  all.push_back(integer("optim", "decay_steps", 0, kBillion, "0",
+                        "steps of the linear fall at the end; with schedule = warmup_stable_decay",
+                        FIELD(optim.decay_steps)));
+}
+
+void add_parallel_keys(std::vector<Key>& all) {
+  all.push_back(choice("parallel", "sharding", {"none", "zero1"}, "none",
+                       "what the workers hold one part each of: nothing, or the optimiser's state",
+                       FIELD(parallel.sharding)));
 }
 
 void add_survival_keys(std::vector<Key>& all) {
@@ -314,6 +323,7 @@ std::vector<Key> build_keys() {
   add_model_keys(all);
   add_data_keys(all);
   add_optim_keys(all);
+  add_parallel_keys(all);
   add_survival_keys(all);
   add_resource_keys(all);
   return all;

@@ -42,9 +42,16 @@ struct Recipe {
     double learning_rate = 0, min_learning_rate = 0;
     std::vector<double> betas;  // two
     double eps = 0, weight_decay = 0, grad_clip = 0;
-    std::string schedule;  // cosine
+    std::string schedule;  // constant | linear | cosine | warmup_stable_decay
     std::int64_t warmup_steps = 0;
+    std::int64_t decay_steps = 0;  // at the end, with warmup_stable_decay
   } optim;
+  struct {
+    std::string sharding;           // none | zero1 | zero2 | zero3 | hybrid
+    std::int64_t shard_degree = 0;  // with hybrid; 0: the workers of a node
+    bool overlap = true;
+    bool activation_checkpointing = false;
+  } parallel;
   struct {
     std::int64_t interval = 0;  // steps; 0: only at the end
     std::int64_t keep = 0;
@@ -65,6 +72,9 @@ struct Recipe {
     std::chrono::minutes time_limit{};    // 0: the rest of the plan's segment
   } resources;
 };
+
+// Into how many parts so many workers cut the state.
+std::int64_t shard_degree(const Recipe& recipe, std::int64_t workers);
 
 // One row of the key table, for `stint recipe show --keys`, validation and documentation.
 struct KeyInfo {

@@ -46,6 +46,16 @@ void check_schedule(const Recipe& recipe) {
     fail("optim.min_learning_rate {} is larger than optim.learning_rate {}", recipe.optim.min_learning_rate,
          recipe.optim.learning_rate);
   }
+  const bool decays = recipe.optim.schedule == "warmup_stable_decay";
+  if (decays != (recipe.optim.decay_steps > 0)) {
+    fail("optim.schedule {} with optim.decay_steps {}; {}", recipe.optim.schedule, recipe.optim.decay_steps,
+         decays ? "set decay_steps, a tenth of run.steps for one"
+                : "decay_steps are of warmup_stable_decay: use that or leave them out");
+  }
+  if (recipe.optim.warmup_steps + recipe.optim.decay_steps > recipe.run.steps) {
+    fail("optim.warmup_steps {} and decay_steps {} are together more than run.steps {}",
+         recipe.optim.warmup_steps, recipe.optim.decay_steps, recipe.run.steps);
+  }
 }
 
 void check_resilience(const Recipe& recipe) {
@@ -67,6 +77,13 @@ void check_checkpoint(const Recipe& recipe) {
 }
 
 }  // namespace
+
+std::int64_t shard_degree(const Recipe& recipe, std::int64_t workers) {
+  const auto& parallel = recipe.parallel;
+  if (parallel.sharding == "none") return 1;
+  if (parallel.sharding != "hybrid") return workers;
+  return parallel.shard_degree > 0 ? parallel.shard_degree : recipe.resources.workers_per_node;
+}
 
 void check_rules(const Recipe& recipe) {
   try {

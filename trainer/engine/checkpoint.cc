@@ -15,6 +15,7 @@
 #include "base/run_directory.h"
 #include "trainer/descriptor.h"
 #include "trainer/engine/safetensors.h"
+#include "trainer/engine/tensor_index.h"
 
 namespace stint::engine {
 namespace {
@@ -25,6 +26,8 @@ using nlohmann::json;
 constexpr int kFormat = 1;
 constexpr char kModelFile[] = "model.safetensors";
 constexpr char kOptimizerFile[] = "optimizer.safetensors";
+constexpr char kTensors[] = ".safetensors";
+constexpr char kParameters[] = "", kExpAvg[] = "exp_avg.", kExpAvgSq[] = "exp_avg_sq.";  // names begin so
 constexpr char kConfigFile[] = "config.json";
 constexpr char kManifestFile[] = "manifest.json";
 constexpr char kTemporary[] = ".tmp-";
@@ -136,20 +139,33 @@ std::vector<TensorView> views(const model::Layout& layout, const std::string& pr
   return result;
 }
 
-void check_tensors(const SafetensorsReader& file, const model::Layout& layout, const std::string& prefix) {
-  for (const auto& p : layout.parameters()) file.check(prefix + p.name, p.shape);
-}
-
-void read_tensors(const SafetensorsReader& file, const model::Layout& layout, const std::string& prefix,
-                  std::span<float> values) {
-  for (const auto& p : layout.parameters()) file.read(prefix + p.name, values.subspan(p.offset, p.count));
+json write_tensors(const fs::path& path, std::initializer_list<std::vector<TensorView>> groups) {
+  std::vector<TensorView> all;
+  for (const auto& group : groups) all.insert(all.end(), group.begin(), group.end());
+  return to_json(write_safetensors(path, all));
 }
 
 }  // namespace
 
 CheckpointStore::CheckpointStore(fs::path folder, model::Config config, const model::Layout& layout,
                                  std::int64_t sequence_length)
-    : folder_(std::move(folder)), config_(config), layout_(layout), sequence_length_(sequence_length) {}
+    : CheckpointStore(std::move(folder), config, layout, sequence_length, Partition(layout, 1, 1, 0)) {}
+
+CheckpointStore::CheckpointStore(fs::path folder, model::Config config, const model::Layout& layout,
+                                 std::int64_t sequence_length, Partition partition)
+    : folder_(std::move(folder)),
+      config_(config),
+      layout_(layout),
+      sequence_length_(sequence_length),
+      partition_(std::move(partition)) {}
+
+fs::path CheckpointStore::path_of(std::int64_t step) const {
+  return folder_ / name_of(step);
+}
+
+fs::path CheckpointStore::hidden_path_of(std::int64_t step) const {
+  return folder_ / (kTemporary + name_of(step));
+}
 
 void CheckpointStore::prepare() const {
   std::error_code error;
@@ -167,85 +183,137 @@ json CheckpointStore::model_identity() const {
   return identity;
 }
 
-CheckpointStore::Saved CheckpointStore::save(const State& state, const json& facts, std::int64_t keep) const {
-  const auto begin = std::chrono::steady_clock::now();
-  const fs::path target = folder_ / name_of(state.step),
-                 temporary = folder_ / (kTemporary + name_of(state.step));
+// What fails in it leaves nothing half written, and says what it failed at.
+template <typename Body>
+auto CheckpointStore::explained(std::int64_t step, Body&& body) const {
   const auto what = [&](const std::exception& error) {
-    std::error_code ignored;
-    fs::remove_all(temporary, ignored);
-    const std::size_t bytes = state.parameters.span().size_bytes() + state.exp_avg.span().size_bytes() +
-                              state.exp_avg_sq.span().size_bytes();
-    return fmt::format("checkpoint of step {} ({} bytes): {}", state.step, bytes, error.what());
+    const std::size_t bytes = 3 * sizeof(float) * partition_.shard_floats();
+    return fmt::format("checkpoint of step {} ({} bytes): {}", step, bytes, error.what());
   };
   try {
-    replace_folder(temporary);
-    write(temporary, state, facts);
-    if (fs::exists(target)) remove_checkpoint(target);
-    rename_path(temporary, target);
-    sync_folder(folder_);
+    return body();
   } catch (const FinalError& error) {
     throw FinalError(what(error));
   } catch (const std::exception& error) {
     throw Error(what(error));
   }
-  prune(state.step, keep);
+}
+
+CheckpointStore::Saved CheckpointStore::save(const State& state, const json& facts, std::int64_t keep) const {
+  const auto start = std::chrono::steady_clock::now();
+  try {
+    begin(state.step);
+    auto saved = finish(state.step, write_shard(state), facts, keep);
+    saved.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return saved;
+  } catch (const std::exception&) {
+    abandon(state.step);
+    throw;
+  }
+}
+
+void CheckpointStore::begin(std::int64_t step) const {
+  explained(step, [&] { replace_folder(hidden_path_of(step)); });
+}
+
+void CheckpointStore::abandon(std::int64_t step) const {
+  std::error_code ignored;
+  fs::remove_all(hidden_path_of(step), ignored);
+}
+
+json CheckpointStore::write_shard(const State& state) const {
+  const auto parameters = state.parameters.span(), first = state.exp_avg.span(),
+             second = state.exp_avg_sq.span();
+  return explained(state.step, [&]() -> json {
+    const fs::path folder = hidden_path_of(state.step);
+    if (partition_.degree() == 1)
+      return {{kModelFile, write_tensors(folder / kModelFile, {views(layout_, kParameters, parameters)})},
+              {kOptimizerFile, write_tensors(folder / kOptimizerFile, {views(layout_, kExpAvg, first),
+                                                                       views(layout_, kExpAvgSq, second)})}};
+    const auto& pieces = partition_.shard_pieces();
+    const auto name =
+        fmt::format("shard-{:05}-of-{:05}{}", partition_.shard() + 1, partition_.degree(), kTensors);
+    return {{name, write_tensors(folder / name, {shard_views(layout_, pieces, kParameters, parameters),
+                                                 shard_views(layout_, pieces, kExpAvg, first),
+                                                 shard_views(layout_, pieces, kExpAvgSq, second)})}};
+  });
+}
+
+CheckpointStore::Saved CheckpointStore::finish(std::int64_t step, const json& files, const json& facts,
+                                               std::int64_t keep) const {
+  const fs::path target = path_of(step), folder = hidden_path_of(step);
+  explained(step, [&] {
+    const auto config = model::huggingface_config(config_, sequence_length_).dump(2) + "\n";
+    json manifest = facts;
+    manifest["format"] = kFormat;
+    manifest["step"] = step;
+    manifest["time"] = unix_seconds();
+    manifest["model"] = model_identity();
+    manifest["parameters"] = layout_.parameter_count();
+    manifest["tensors"] = layout_.parameters().size();
+    manifest["files"] = files;
+    manifest["files"][kConfigFile] = to_json(write_bytes(folder / kConfigFile, config));
+    write_bytes(folder / kManifestFile, manifest.dump(2) + "\n");
+    sync_folder(folder);
+    if (fs::exists(target)) remove_checkpoint(target);
+    rename_path(folder, target);
+    sync_folder(folder_);
+  });
+  prune(step, keep);
   Saved saved{target, 0, 0};
   for (const auto& entry : fs::directory_iterator(target)) saved.bytes += entry.file_size();
-  saved.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return saved;
 }
 
-void CheckpointStore::write(const fs::path& folder, const State& state, json manifest) const {
-  auto moments = views(layout_, "exp_avg.", state.exp_avg.span());
-  const auto second = views(layout_, "exp_avg_sq.", state.exp_avg_sq.span());
-  moments.insert(moments.end(), second.begin(), second.end());
-  const auto config = model::huggingface_config(config_, sequence_length_).dump(2) + "\n";
-  manifest["format"] = kFormat;
-  manifest["step"] = state.step;
-  manifest["time"] = unix_seconds();
-  manifest["model"] = model_identity();
-  manifest["parameters"] = layout_.parameter_count();
-  manifest["tensors"] = layout_.parameters().size();
-  manifest["files"] = {{kModelFile, to_json(write_safetensors(folder / kModelFile,
-                                                              views(layout_, "", state.parameters.span())))},
-                       {kOptimizerFile, to_json(write_safetensors(folder / kOptimizerFile, moments))},
-                       {kConfigFile, to_json(write_bytes(folder / kConfigFile, config))}};
-  write_bytes(folder / kManifestFile, manifest.dump(2) + "\n");
-  sync_folder(folder);
+std::vector<std::int64_t> CheckpointStore::steps() const {
+  std::vector<std::int64_t> result;
+  for (const auto& found : newest_first(folder_)) result.push_back(found.step);
+  return result;
 }
 
 CheckpointStore::Loaded CheckpointStore::load_newest(State& state) const {
   Loaded result;
-  for (const auto& [step, path] : newest_first(folder_)) {
+  for (const std::int64_t step : steps()) {
     try {
-      result.manifest = load(path, step, state);
+      result.manifest = load(step, state);
       return result;
-    } catch (const json::exception&) {
-      result.skipped.push_back(fmt::format("checkpoint {}: manifest.json is damaged", path.string()));
     } catch (const std::exception& error) {
-      result.skipped.push_back(fmt::format("checkpoint {}: {}", path.string(), error.what()));
+      result.skipped.emplace_back(error.what());
     }
   }
   return result;
 }
 
-json CheckpointStore::load(const fs::path& folder, std::int64_t step, State& state) const {
+json CheckpointStore::load(std::int64_t step, State& state) const {
+  const fs::path folder = path_of(step);
+  try {
+    return read(folder, step, state);
+  } catch (const json::exception&) {
+    fail("checkpoint {}: manifest.json is damaged", folder.string());
+  } catch (const std::exception& error) {
+    fail("checkpoint {}: {}", folder.string(), error.what());
+  }
+}
+
+json CheckpointStore::read(const fs::path& folder, std::int64_t step, State& state) const {
   const json manifest = parse_file(folder / kManifestFile);
   if (manifest.at("format") != kFormat)
     fail("manifest.json has format {}, not {}", manifest.at("format").dump(), kFormat);
   if (manifest.at("step") != step) fail("manifest.json is of step {}", manifest.at("step").dump());
   check_model(manifest.at("model"), model_identity());
   check_facts(manifest);
-  for (const char* file : {kModelFile, kOptimizerFile, kConfigFile})
-    check_digest(folder / file, manifest.at("files").at(file));
-  const SafetensorsReader weights(folder / kModelFile), moments(folder / kOptimizerFile);
-  check_tensors(weights, layout_, "");
-  check_tensors(moments, layout_, "exp_avg.");
-  check_tensors(moments, layout_, "exp_avg_sq.");
-  read_tensors(weights, layout_, "", state.parameters.span());
-  read_tensors(moments, layout_, "exp_avg.", state.exp_avg.span());
-  read_tensors(moments, layout_, "exp_avg_sq.", state.exp_avg_sq.span());
+  TensorIndex index;
+  int number = 0;
+  for (const auto& [name, digest] : manifest.at("files").items()) {
+    if (fs::path(name).filename() != name) fail("manifest.json names a file '{}'", name);
+    if (number++ % partition_.degree() == partition_.shard()) check_digest(folder / name, digest);
+    if (name.ends_with(kTensors)) index.add(folder / name);
+  }
+  const std::pair<const char*, Buffer*> kinds[] = {
+      {kParameters, &state.parameters}, {kExpAvg, &state.exp_avg}, {kExpAvgSq, &state.exp_avg_sq}};
+  for (const auto& [prefix, buffer] : kinds) index.check(layout_, prefix);
+  for (const auto& [prefix, buffer] : kinds)
+    index.read(layout_, partition_.shard_pieces(), prefix, buffer->span());
   state.step = step;
   return manifest;
 }

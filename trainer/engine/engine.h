@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Data-parallel training of one recipe on one rank: the state, the step, checkpoints. Knows nothing of Slurm,
-// the agent or where its peers run. One thread; every rank calls start() and step() alike.
+// Training of one recipe on one rank: the state, the step, checkpoints. Every rank works on slots of its own;
+// the state is replicated, sharded, or sharded within groups of ranks and replicated among them. Knows
+// nothing of Slurm, the agent or where its peers run. One thread; every rank calls start(), step() and save()
+// alike.
 #pragma once
 
 #include <chrono>
@@ -13,9 +15,12 @@
 #include "base/run_directory.h"
 #include "recipes/recipe.h"
 #include "trainer/comm/communicator.h"
+#include "trainer/comm/subgroup.h"
 #include "trainer/engine/buffer.h"
 #include "trainer/engine/checkpoint.h"
 #include "trainer/engine/data.h"
+#include "trainer/engine/optimizer.h"
+#include "trainer/engine/partition.h"
 #include "trainer/model/llama.h"
 
 namespace stint::engine {
@@ -38,14 +43,16 @@ class Engine {
   // What its buffers take of Communicator::memory(), in bytes.
   static std::size_t shared_bytes(const recipes::Recipe& recipe);
 
-  // Rank 0 loads the newest usable checkpoint, or initialises from the seed where the run has none, and gives
-  // the state to all. Throws Error on every rank when there are checkpoints and none can be used.
+  // Every rank of the first copy of the state loads its part of the newest checkpoint that all of them can
+  // use, or initialises it from the seed where the run has none, and gives it to the other copies. Throws
+  // Error on every rank when there are checkpoints and none can be used.
   comm::Status start();
   // One update. Throws FinalError when loss or gradient is not finite or the memory does not suffice, Error
   // when the data cannot be read.
   comm::Status step(bool want_stop, StepReport& report);
-  // Rank 0 only. Throws Error; a FinalError where there is no room.
-  CheckpointStore::Saved save();
+  // Where the state is sharded, returns once all ranks have written; else rank 0 writes, the others need not
+  // call it. `saved` is rank 0's. Throws Error; a FinalError where there is no room.
+  comm::Status save(CheckpointStore::Saved& saved);
 
   std::int64_t current_step() const { return state_.step; }
   bool finished() const { return state_.step >= recipe_.run.steps; }
@@ -53,15 +60,30 @@ class Engine {
   double last_loss() const { return last_loss_; }  // also after a resume; 0 before the first step
   const State& state() const { return state_; }
   const model::Layout& layout() const { return layout_; }
-  // For people, from start() on rank 0: checkpoints passed over with their causes, data of another size.
+  // For people, from start(), on rank 0: checkpoints passed over with their causes, data of another size.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
-  // What follows the gradients in their buffer, so that one collective does for all.
-  enum Tail : std::size_t { kLoss, kStop, kTailFloats = 16 };
+  // What each rank says before anyone changes the state.
+  struct Vote {
+    double squares = 0;  // of the gradient, its own share of them
+    double loss = 0;     // its own slots' part of the mean
+    double stop = 0;
+    double unused[5] = {};  // a line of 64 bytes
+  };
+  struct Sums {
+    double loss = 0, norm = 0;
+    bool stop = false;
+  };
 
-  std::string load_or_initialize();  // the reason why not, or empty
+  comm::Status load(bool& loaded);
+  comm::Status try_checkpoint(std::int64_t step, bool& loaded);
+  void take_facts(const nlohmann::json& manifest);
+  std::vector<Slice> make_slices();
   double accumulate_gradients();
+  comm::Status reduce_gradients();
+  comm::Status agree(double loss, bool want_stop, Sums& sums);
+  comm::Status gather_parameters();
   nlohmann::json manifest_facts() const;
 
   recipes::Recipe recipe_;
@@ -69,12 +91,15 @@ class Engine {
   nlohmann::json facts_;
   model::Config config_;
   model::Layout layout_;
+  Partition partition_;
+  comm::Subgroup shard_group_, replica_group_;
   ByteText data_;
   CheckpointStore checkpoints_;
   std::span<std::byte> room_;  // of the communicator's memory, what no buffer has taken
   State state_;
-  Buffer gradients_;  // layout_.floats() + kTailFloats
+  Buffer gradients_;
   model::Llama model_;
+  std::vector<Slice> slices_;
   comm::Range slots_;
   std::vector<std::int64_t> tokens_;  // of one micro batch
   double last_loss_ = 0;

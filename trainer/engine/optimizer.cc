@@ -18,14 +18,9 @@
 namespace stint::engine {
 namespace {
 
-constexpr std::size_t kChunk = 1 << 16;  // floats a thread takes at once
 constexpr std::size_t kLanes = 16;
 
-std::size_t chunks(std::size_t count) {
-  return (count + kChunk - 1) / kChunk;
-}
-
-STINT_VECTOR_CLONES double sum_of_squares(const float* values, std::size_t count) {
+STINT_VECTOR_CLONES double add_squares(const float* values, std::size_t count) {
   std::array<double, kLanes> lanes{};
   std::size_t i = 0;
   for (; i + kLanes <= count; i += kLanes)
@@ -43,7 +38,7 @@ struct Scalars {
   float keep, factor, beta1, rest1, beta2, rest2, rate, correction2, eps;
 };
 
-STINT_VECTOR_CLONES void update_chunk(const Scalars& s, std::size_t count, float* __restrict p,
+STINT_VECTOR_CLONES void update_slice(const Scalars& s, std::size_t count, float* __restrict p,
                                       const float* __restrict gradient, float* __restrict m,
                                       float* __restrict v) {
   const Scalars c = s;
@@ -55,39 +50,24 @@ STINT_VECTOR_CLONES void update_chunk(const Scalars& s, std::size_t count, float
   }
 }
 
-struct Piece {
-  std::size_t begin, end;
-  bool decays;
-};
-
-// Chunks of at most kChunk floats that never cross from decayed to undecayed parameters.
-std::vector<Piece> pieces(const model::Layout& layout) {
-  std::vector<Piece> result;
-  for (const auto& p : layout.parameters())
-    for (std::size_t at = p.offset, end = p.offset + p.count; at < end; at += kChunk)
-      result.push_back({at, std::min(at + kChunk, end), p.decays});
-  return result;
-}
-
 }  // namespace
 
-double gradient_norm(std::span<const float> values) {
-  std::vector<double> sums(chunks(values.size()));
+double sum_of_squares(std::span<const float> values) {
+  std::vector<double> sums((values.size() + kSlice - 1) / kSlice);
 #pragma omp parallel for schedule(static)
   for (std::size_t i = 0; i < sums.size(); ++i)
-    sums[i] = sum_of_squares(values.data() + i * kChunk, std::min(kChunk, values.size() - i * kChunk));
+    sums[i] = add_squares(values.data() + i * kSlice, std::min(kSlice, values.size() - i * kSlice));
   double sum = 0;
   for (double part : sums) sum += part;
-  return std::sqrt(sum);
+  return sum;
 }
 
 double clip_factor(double norm, double limit) {
   return limit > 0 && norm > limit ? limit / norm : 1.0;
 }
 
-void adamw_update(const AdamW& a, const model::Layout& layout, double learning_rate, double factor,
-                  std::int64_t update, std::span<float> parameters, std::span<const float> gradients,
-                  std::span<float> exp_avg, std::span<float> exp_avg_sq) {
+void adamw_update(const AdamW& a, double learning_rate, double factor, std::int64_t update,
+                  std::span<const Slice> slices) {
   const auto t = static_cast<double>(update);
   const auto f = [](double value) { return static_cast<float>(value); };
   const Scalars plain{1.0f,
@@ -101,24 +81,26 @@ void adamw_update(const AdamW& a, const model::Layout& layout, double learning_r
                       f(a.eps)};
   Scalars decayed = plain;
   decayed.keep = f(1 - learning_rate * a.weight_decay);
-  const auto work = pieces(layout);
 #pragma omp parallel for schedule(static)
-  for (std::size_t i = 0; i < work.size(); ++i) {
-    const auto [begin, end, decays] = work[i];
-    update_chunk(decays ? decayed : plain, end - begin, parameters.data() + begin, gradients.data() + begin,
-                 exp_avg.data() + begin, exp_avg_sq.data() + begin);
-  }
+  for (const Slice& slice : slices)
+    update_slice(slice.decays ? decayed : plain, slice.count, slice.parameters, slice.gradients,
+                 slice.exp_avg, slice.exp_avg_sq);
 }
 
 double learning_rate(const recipes::Recipe& recipe, std::int64_t index) {
   const auto& o = recipe.optim;
+  const double peak = o.learning_rate, fall = peak - o.min_learning_rate;
   if (index < o.warmup_steps)
-    return o.learning_rate * static_cast<double>(index + 1) / static_cast<double>(o.warmup_steps);
-  const auto length = std::max<std::int64_t>(1, recipe.run.steps - o.warmup_steps);
+    return peak * static_cast<double>(index + 1) / static_cast<double>(o.warmup_steps);
+  const bool waits = o.schedule == "warmup_stable_decay";
+  const std::int64_t begin = waits ? recipe.run.steps - o.decay_steps : o.warmup_steps;
+  const auto length = std::max<std::int64_t>(1, recipe.run.steps - begin);
   const double progress =
-      std::min(1.0, static_cast<double>(index - o.warmup_steps) / static_cast<double>(length));
-  return o.min_learning_rate +
-         (o.learning_rate - o.min_learning_rate) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+      std::clamp(static_cast<double>(index - begin) / static_cast<double>(length), 0.0, 1.0);
+  if (o.schedule == "constant") return peak;
+  if (o.schedule == "cosine")
+    return o.min_learning_rate + fall * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+  return peak - fall * progress;
 }
 
 }  // namespace stint::engine

@@ -14,9 +14,11 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/final_error.h"
+#include "base/text.h"
 
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
 
@@ -89,12 +91,21 @@ std::string header_of(const std::vector<TensorView>& tensors) {
   std::uint64_t offset = 0;
   for (const auto& t : tensors) {
     const std::uint64_t end = offset + t.data.size_bytes();
+    if (t.piece_of) header["__metadata__"][t.name] = std::to_string(*t.piece_of);
     header[t.name] = {{"dtype", "F32"}, {"shape", t.shape}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   std::string text = header.dump();
   text.append((kLine - (sizeof(std::uint64_t) + text.size()) % kLine) % kLine, ' ');
   return text;
+}
+
+// The metadata holds text only.
+std::optional<std::size_t> piece_of(const json& document, const std::string& name) {
+  const auto metadata = document.find("__metadata__");
+  if (metadata == document.end() || !metadata->contains(name)) return std::nullopt;
+  const auto& text = metadata->at(name).get_ref<const std::string&>();
+  return static_cast<std::size_t>(parse_integer(text, 0, std::numeric_limits<std::int64_t>::max()));
 }
 
 Descriptor open_for_reading(const std::filesystem::path& path) {
@@ -178,6 +189,7 @@ void SafetensorsReader::parse(std::string_view header, std::uint64_t data_bytes)
       const auto offsets = value.at("data_offsets").get<std::array<std::uint64_t, 2>>();
       entry.begin = offsets[0];
       entry.end = offsets[1];
+      entry.piece_of = piece_of(document, name);
       ranges.emplace_back(entry.begin, entry.end);
       entries_.emplace(name, std::move(entry));
     }
@@ -207,12 +219,12 @@ void SafetensorsReader::check(const std::string& name, const std::vector<std::in
     fail("{}: {} has {} bytes, not {}", path_.string(), name, entry.end - entry.begin, bytes);
 }
 
-void SafetensorsReader::read(const std::string& name, std::span<float> values) const {
+void SafetensorsReader::read(const std::string& name, std::size_t first, std::span<float> values) const {
   const Entry& entry = entries_.at(name);
-  if (entry.end - entry.begin != values.size_bytes())
-    fail("{}: {} does not fit {} floats", path_.string(), name, values.size());
-  if (read_at(file_, path_, values.data(), values.size_bytes(), data_offset_ + entry.begin) !=
-      values.size_bytes())
+  const std::uint64_t begin = entry.begin + first * sizeof(float);
+  if (begin + values.size_bytes() > entry.end)
+    fail("{}: {} has no {} floats from {} on", path_.string(), name, values.size(), first);
+  if (read_at(file_, path_, values.data(), values.size_bytes(), data_offset_ + begin) != values.size_bytes())
     fail("{} ends inside {}", path_.string(), name);
 }
 

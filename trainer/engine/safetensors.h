@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ struct TensorView {
   std::string name;
   std::vector<std::int64_t> shape;
   std::span<const float> data;
+  std::optional<std::size_t> piece_of{};  // where it begins in the whole tensor, if it is but a piece
 };
 
 struct Digest {
@@ -42,14 +44,15 @@ class SafetensorsReader {
   struct Entry {
     std::string type;
     std::vector<std::int64_t> shape;
-    std::uint64_t begin = 0, end = 0;  // within the data
+    std::uint64_t begin = 0, end = 0;       // within the data
+    std::optional<std::size_t> piece_of{};  // as TensorView's; kept in the file's metadata
   };
   const std::map<std::string, Entry>& entries() const { return entries_; }
   std::uint64_t data_offset() const { return data_offset_; }
   // Throws Error unless the file has this tensor as fp32 in this shape.
   void check(const std::string& name, const std::vector<std::int64_t>& shape) const;
-  // After check(): `values` has as many elements as the tensor.
-  void read(const std::string& name, std::span<float> values) const;
+  // After check(): so many elements of the tensor from `first` on.
+  void read(const std::string& name, std::size_t first, std::span<float> values) const;
 
  private:
   void parse(std::string_view header, std::uint64_t data_bytes);

@@ -232,7 +232,7 @@ int Worker::train(Engine& engine, comm::Communicator& communicator) {
     stopped = report.stop;
     if (report.step % recipe_.run.log_interval == 0 || engine.finished() || stopped) report_step(report);
     const bool due = recipe_.checkpoint.interval > 0 && report.step % recipe_.checkpoint.interval == 0;
-    if (first && (due || stopped || engine.finished())) save(engine);
+    if (due || stopped || engine.finished()) save(engine);
   }
   // Nobody leaves before the last checkpoint is safe.
   if (auto status = communicator.barrier(); !status) lose_peer(status);
@@ -269,11 +269,13 @@ void Worker::for_tensorboard(Body&& body) {
 }
 
 void Worker::save(Engine& engine) {
-  const auto saved = engine.save();
-  tell({{"type", "checkpoint"},
-        {"step", engine.current_step()},
-        {"seconds", saved.seconds},
-        {"bytes", saved.bytes}});
+  CheckpointStore::Saved saved;
+  if (auto status = engine.save(saved); !status) lose_peer(status);
+  if (!saved.folder.empty())
+    tell({{"type", "checkpoint"},
+          {"step", engine.current_step()},
+          {"seconds", saved.seconds},
+          {"bytes", saved.bytes}});
 }
 
 void Worker::lose_peer(const comm::Status& status) {

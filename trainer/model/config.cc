@@ -72,11 +72,16 @@ nlohmann::json huggingface_config(const Config& c, std::int64_t sequence_length)
           {"torch_dtype", "float32"}};
 }
 
-Layout::Layout(const Config& c) {
+Layout::Layout(const Config& c, std::size_t parts) {
+  const auto add_norm = [&] {
+    align();
+    add("model.norm.weight", {c.hidden_size}, false);
+  };
   add("model.embed_tokens.weight", {c.vocab_size, c.hidden_size}, false);
+  if (c.tied) add_norm();
+  end_unit(parts);
   for (std::int64_t i = 0; i < c.layers; ++i) {
     const std::string layer = "model.layers." + std::to_string(i) + ".";
-    align();
     add(layer + "self_attn.q_proj.weight", {c.query_rows(), c.hidden_size});
     add(layer + "self_attn.k_proj.weight", {c.key_value_rows(), c.hidden_size});
     add(layer + "self_attn.v_proj.weight", {c.key_value_rows(), c.hidden_size});
@@ -91,12 +96,13 @@ Layout::Layout(const Config& c) {
     add(layer + "input_layernorm.weight", {c.hidden_size}, false);
     align();
     add(layer + "post_attention_layernorm.weight", {c.hidden_size}, false);
+    end_unit(parts);
   }
+  if (c.tied) return;
+  add_norm();
   align();
-  add("model.norm.weight", {c.hidden_size}, false);
-  align();
-  if (!c.tied) add("lm_head.weight", {c.vocab_size, c.hidden_size}, false);
-  align();
+  add("lm_head.weight", {c.vocab_size, c.hidden_size}, false);
+  end_unit(parts);
 }
 
 void Layout::add(std::string name, std::vector<std::int64_t> shape, bool decays) {
@@ -108,6 +114,12 @@ void Layout::add(std::string name, std::vector<std::int64_t> shape, bool decays)
 
 void Layout::align() {
   floats_ = (floats_ + kLineFloats - 1) / kLineFloats * kLineFloats;
+}
+
+void Layout::end_unit(std::size_t parts) {
+  const std::size_t begin = units_.empty() ? 0 : units_.back().end, line = parts * kLineFloats;
+  floats_ = begin + (floats_ - begin + line - 1) / line * line;
+  units_.push_back({begin, floats_});
 }
 
 const Parameter& Layout::at(const std::string& name) const {

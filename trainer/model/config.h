@@ -40,13 +40,23 @@ struct Parameter {
   bool is_norm() const { return shape.size() == 1; }
 };
 
+// Of the flat buffer, [begin, end): what is used together, and so gathered, reduced and freed together.
+struct Unit {
+  std::size_t begin = 0, end = 0;
+  std::size_t size() const { return end - begin; }
+};
+
 // Parameters in model order. Those of one matrix product (q, k, v and gate, up) lie side by side without a
 // hole, each such group starts on a 64-byte line; padding between groups is always zero.
+// Units: the embedding; each layer; the last norm with the head, which where that is tied belong to the
+// first.
 class Layout {
  public:
-  explicit Layout(const Config& config);
+  // Each unit can be cut into `parts` equal parts that start on 64-byte lines.
+  explicit Layout(const Config& config, std::size_t parts = 1);
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
+  const std::vector<Unit>& units() const { return units_; }
   const Parameter& at(const std::string& name) const;  // throws Error on an unknown name
   std::size_t floats() const { return floats_; }       // length of the flat buffer, padding included
   std::int64_t parameter_count() const;
@@ -54,8 +64,10 @@ class Layout {
  private:
   void add(std::string name, std::vector<std::int64_t> shape, bool decays = true);
   void align();
+  void end_unit(std::size_t parts);
 
   std::vector<Parameter> parameters_;
+  std::vector<Unit> units_;
   std::size_t floats_ = 0;
 };
 

@@ -71,7 +71,7 @@ Llama::Impl::Impl(const Config& c, const Layout& layout, std::span<float> p, std
       parameters(p.data()),
       gradients(g.data()),
       floats(layout.floats()),
-      work(c, operand) {
+      work(c, operand, floats) {
   if (p.size() != floats || g.size() != floats)
     fail("model: buffers of {} and {} floats do not fit a layout of {}", p.size(), g.size(), floats);
   const auto weight = [&](const std::string& first, std::int64_t rows, std::int64_t columns) {

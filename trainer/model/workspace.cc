@@ -30,8 +30,11 @@ std::int64_t rows_at_a_time(std::int64_t rows, std::int64_t vocab_size) {
 
 }  // namespace
 
-Workspace::Workspace(const Config& config, Operand operand)
-    : layers(static_cast<std::size_t>(config.layers)), config_(config), operand_(operand) {
+Workspace::Workspace(const Config& config, Operand operand, std::size_t parameters)
+    : layers(static_cast<std::size_t>(config.layers)),
+      config_(config),
+      operand_(operand),
+      parameters_(parameters) {
   shape_.heads = config.heads;
   shape_.key_value_heads = config.key_value_heads;
   shape_.head_size = config.head_size();
@@ -49,7 +52,7 @@ void Workspace::fit(std::int64_t batch, std::int64_t length) {
   logit_rows = rows_at_a_time(rows(), c.vocab_size);
 
   if (!floats) {
-    arena_.ask(weights, static_cast<std::int64_t>(Layout(c).floats()), 1, element);
+    arena_.ask(weights, static_cast<std::int64_t>(parameters_), 1, element);
     arena_.ask(dstream_operand, rows(), c.hidden_size, element);
     arena_.ask(dweight, std::max({kSlice, c.hidden_size, c.intermediate_size}), 1, element);
   }

@@ -22,7 +22,8 @@ struct Activations {
 
 class Workspace {
  public:
-  Workspace(const Config& config, Operand operand);
+  // `parameters`: the length of the flat buffer.
+  Workspace(const Config& config, Operand operand, std::size_t parameters);
 
   // Makes it fit. Throws FinalError when there is no such memory.
   void fit(std::int64_t batch, std::int64_t length);
@@ -53,6 +54,7 @@ class Workspace {
 
   Config config_;
   Operand operand_;
+  std::size_t parameters_;
   AttentionShape shape_;
   Arena arena_;
 };

@@ -4,14 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
-#include <functional>
-#include <thread>
-
-#include "tiny.h"
-#include "trainer/comm/memory.h"
-#include "trainer/comm/ring.h"
 #include "trainer/comm/shm.h"
+#include "world.h"
 
 namespace stint::engine {
 namespace {
@@ -19,66 +13,6 @@ namespace {
 using comm::MemoryNetwork;
 using comm::RingCommunicator;
 using testing::HasSubstr;
-
-constexpr std::chrono::milliseconds kTimeout{20'000};
-
-// Each rank of a world of n as a thread over memory, with an engine of its own; what a rank throws, all
-// throw.
-void in_world(int size, const std::function<void(comm::Communicator&)>& body) {
-  MemoryNetwork network(size);
-  std::vector<std::exception_ptr> thrown(static_cast<std::size_t>(size));
-  {
-    std::vector<std::jthread> threads;
-    for (int rank = 0; rank < size; ++rank)
-      threads.emplace_back([&, rank] {
-        try {
-          model::start_mathematics(1);
-          RingCommunicator communicator(network.transport(rank), 1, kTimeout);
-          body(communicator);
-        } catch (...) {
-          thrown[static_cast<std::size_t>(rank)] = std::current_exception();
-          network.kill(rank);
-        }
-      });
-  }
-  for (const auto& error : thrown)
-    if (error) std::rethrow_exception(error);
-}
-
-struct Bits {
-  std::int64_t step = 0;
-  std::vector<float> parameters, exp_avg, exp_avg_sq;
-  bool operator==(const Bits& other) const {
-    const auto same = [](const auto& a, const auto& b) {
-      return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-    };
-    return step == other.step && same(parameters, other.parameters) && same(exp_avg, other.exp_avg) &&
-           same(exp_avg_sq, other.exp_avg_sq);
-  }
-};
-
-Bits bits_of(const State& state) {
-  const auto copy = [](const Buffer& b) { return std::vector<float>(b.span().begin(), b.span().end()); };
-  return {state.step, copy(state.parameters), copy(state.exp_avg), copy(state.exp_avg_sq)};
-}
-
-// Trains until `until`; each rank's state. Rank 0 saves at the end.
-std::vector<Bits> train(const recipes::Recipe& recipe, const RunDirectory& run, int size, std::int64_t until,
-                        std::vector<double>* losses = nullptr) {
-  std::vector<Bits> result(static_cast<std::size_t>(size));
-  in_world(size, [&](comm::Communicator& communicator) {
-    Engine engine(recipe, run, communicator, {});
-    ASSERT_TRUE(engine.start());
-    while (engine.current_step() < until) {
-      StepReport report;
-      ASSERT_TRUE(engine.step(false, report));
-      if (losses != nullptr && communicator.rank() == 0) losses->push_back(report.loss);
-    }
-    if (communicator.rank() == 0) engine.save();
-    result[static_cast<std::size_t>(communicator.rank())] = bits_of(engine.state());
-  });
-  return result;
-}
 
 struct Kind {
   const char* precision;
@@ -130,6 +64,19 @@ TEST(Engine, AnyWorldSizeTrainsOnTheSameGlobalBatch) {
   for (const int size : {1, 2, 4, 6}) {
     const TemporaryFolder run;
     train(recipe, run.run(), size, 6, &losses.emplace_back());
+  }
+  for (const auto& other : losses)
+    for (std::size_t i = 0; i < 6; ++i) EXPECT_NEAR(other[i], losses[0][i], 1e-4) << i;
+}
+
+TEST(Engine, MicroBatchesOfAnySizeAccumulateTheSameGradient) {
+  const TemporaryFolder folder;
+  auto recipe = tiny_recipe(write_text(folder.path / "text", sample_text()));
+  std::vector<std::vector<double>> losses;
+  for (const int micro : {6, 4, 3, 1}) {
+    const TemporaryFolder run;
+    recipe.data.micro_batch_size = micro;
+    train(recipe, run.run(), 1, 6, &losses.emplace_back());
   }
   for (const auto& other : losses)
     for (std::size_t i = 0; i < 6; ++i) EXPECT_NEAR(other[i], losses[0][i], 1e-4) << i;
@@ -244,7 +191,8 @@ TEST(Engine, ManifestSaysWhatMadeTheCheckpoint) {
     ASSERT_TRUE(engine.start());
     StepReport report;
     ASSERT_TRUE(engine.step(false, report));
-    const auto saved = engine.save();
+    CheckpointStore::Saved saved;
+    ASSERT_TRUE(engine.save(saved));
     std::ifstream file(saved.folder / "manifest.json");
     const auto manifest = nlohmann::json::parse(file);
     EXPECT_EQ(manifest.at("step"), 1);

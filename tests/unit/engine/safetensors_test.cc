@@ -33,7 +33,7 @@ TEST(Safetensors, WhatIsWrittenIsReadBack) {
   EXPECT_EQ(file.data_offset() % 64, 0);
   std::vector<float> read(6);
   file.check("a", {2, 3});
-  file.read("a", read);
+  file.read("a", 0, read);
   EXPECT_EQ(read, a);
   EXPECT_THAT([&] { file.check("a", {3, 2}); }, ThrowsMessage<Error>(HasSubstr("a has shape [2, 3]")));
   EXPECT_THAT([&] { file.check("c", {1}); }, ThrowsMessage<Error>(HasSubstr("no tensor c")));

@@ -76,6 +76,7 @@ inline recipes::Recipe tiny_recipe(const std::string& text_path) {
   r.optim.grad_clip = 1.0;
   r.optim.schedule = "cosine";
   r.optim.warmup_steps = 3;
+  r.parallel.sharding = "none";
   r.checkpoint.interval = 4;
   r.checkpoint.keep = 2;
   r.checkpoint.end_lead_min = std::chrono::seconds{10};

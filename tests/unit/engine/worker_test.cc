@@ -161,9 +161,9 @@ json files_of_a_run_over_memory(const recipes::Recipe& recipe, int size) {
         StepReport report;
         while (!engine.finished() && engine.step(false, report)) {
         }
-        if (rank != 0) return;
-        files =
-            json::parse(read_file((engine.save().folder / "manifest.json").string(), 1 << 20)).at("files");
+        CheckpointStore::Saved saved;
+        if (!engine.save(saved) || rank != 0) return;
+        files = json::parse(read_file((saved.folder / "manifest.json").string(), 1 << 20)).at("files");
       });
   }
   return files;

@@ -31,6 +31,14 @@ TEST(Rules, EachRuleNamesItsKeysAndValues) {
   EXPECT_EQ(problem("optim.warmup_steps=11"), "small: optim.warmup_steps 11 is more than run.steps 10");
   EXPECT_EQ(problem("optim.min_learning_rate=0.1"),
             "small: optim.min_learning_rate 0.1 is larger than optim.learning_rate 0.01");
+  EXPECT_EQ(problem("optim.schedule=warmup_stable_decay"),
+            "small: optim.schedule warmup_stable_decay with optim.decay_steps 0; set decay_steps, a tenth of "
+            "run.steps for one");
+  EXPECT_EQ(problem("optim.decay_steps=2"),
+            "small: optim.schedule cosine with optim.decay_steps 2; decay_steps are of warmup_stable_decay: "
+            "use that or leave them out");
+  EXPECT_EQ(problem("optim.schedule=warmup_stable_decay,optim.decay_steps=6,optim.warmup_steps=5"),
+            "small: optim.warmup_steps 5 and decay_steps 6 are together more than run.steps 10");
   EXPECT_EQ(
       problem("resilience.heartbeat_interval=400ms"),
       "small: resilience.heartbeat_timeout 1000ms is less than 3 times resilience.heartbeat_interval 400ms");
@@ -42,6 +50,9 @@ TEST(Rules, LimitsThemselvesAreAllowed) {
                 "small,data.path=t,resources.nodes=4,resources.workers_per_node=8,data.micro_batch_size=32,"
                 "optim.warmup_steps=10,optim.min_learning_rate=0.01,resilience.heartbeat_timeout=300ms,"
                 "model.num_key_value_heads=2,model.hidden_size=4"),
+            "no error");
+  EXPECT_EQ(folder.problem("small,data.path=t,optim.schedule=warmup_stable_decay,optim.decay_steps=5,"
+                           "optim.warmup_steps=5"),
             "no error");
 }
 
