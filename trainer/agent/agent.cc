@@ -61,6 +61,7 @@ struct Agent::Worker {
   WorkerProcess process;
   int local = 0;
   std::string address;
+  std::size_t shared_bytes = 0;
   bool channel_open = true;
   bool accuses = false;  // reported a lost peer: its own end is a consequence
   std::string error;
@@ -186,6 +187,7 @@ void Agent::start_workers() {
   const Placement placement = place(identities_, setup_.index, cores_, recipe_);
   order_ = placement.order;
   for (const std::string& note : placement.notes) spdlog::info("{}: {}", setup_.node, note);
+  memory_.emplace(static_cast<int>(recipe_.resources.workers_per_node));
   for (int local = 0; local < recipe_.resources.workers_per_node; ++local) {
     workers_.push_back(std::make_unique<Worker>(command_for(placement, local)));
     Worker& worker = *workers_.back();
@@ -200,18 +202,26 @@ WorkerCommand Agent::command_for(const Placement& placement, int local) const {
   command.program = worker_program_;
   command.arguments = {"--recipe", run_.recipe(), "--run-directory", run_.root};
   bind_worker(command, placement.binding, local);
+  command.memory = memory_->descriptor();
   return command;
 }
 
-void Agent::connect() {
-  if (!published_workers_) {
-    std::vector<std::string> addresses;
-    for (const auto& worker : workers_) {
-      if (!worker->address.empty()) addresses.push_back(worker->address);
-    }
-    published_workers_ = addresses.size() == workers_.size();
-    if (published_workers_) rendezvous_.publish("workers", setup_.node, {{"addresses", addresses}});
+// False until all have said their addresses and needs.
+bool Agent::publish_workers() {
+  std::vector<std::string> addresses;
+  std::size_t shared_bytes = 0;
+  for (const auto& worker : workers_) {
+    if (worker->address.empty()) return false;
+    addresses.push_back(worker->address);
+    shared_bytes = std::max(shared_bytes, worker->shared_bytes);
   }
+  memory_->lay_out(setup_.epoch(), shared_bytes);
+  rendezvous_.publish("workers", setup_.node, {{"addresses", addresses}});
+  return true;
+}
+
+void Agent::connect() {
+  if (!published_workers_) published_workers_ = publish_workers();
   rendezvous_.look();
   const auto missing = rendezvous_.missing("workers");
   if (missing.empty()) return send_view();
@@ -244,7 +254,9 @@ void Agent::send_view() {
     begin_segment_watch();
   }
   for (const auto& worker : workers_) {
-    worker->process.channel().send(view_->message_for(view_->ranks.rank_of({setup_.index, worker->local})));
+    auto message = view_->message_for(view_->ranks.rank_of({setup_.index, worker->local}));
+    message["shared_memory"] = memory_->is_laid_out();
+    worker->process.channel().send(message);
   }
 }
 
@@ -278,6 +290,9 @@ void Agent::take_message(Worker& worker, const nlohmann::json& message) {
   const std::string type = text_of(message, "type");
   if (type == "address") {
     worker.address = text_of(message, "address");
+    const auto shared = message.find("shared_bytes");
+    worker.shared_bytes =
+        shared != message.end() && shared->is_number_unsigned() ? shared->get<std::size_t>() : 0;
   } else if (type == "peer_lost") {
     worker.accuses = true;
     suspicion_why_ =
@@ -306,6 +321,7 @@ void Agent::worker_ended(Worker& worker) {
   worker.status = worker.process.ended();
   if (!worker.status) return;
   loop_.remove(worker.process.descriptor());
+  memory_->declare_dead(worker.local);
   const int status = *worker.status;
   if (status == contract::kExitDoNotRequeue) {
     end(status, worker.error.empty() ? "a worker says that the run cannot go on" : worker.error);

@@ -19,6 +19,7 @@
 #include "recipes/recipe.h"
 #include "trainer/agent/event_loop.h"
 #include "trainer/agent/failure_report.h"
+#include "trainer/agent/node_memory.h"
 #include "trainer/agent/peers.h"
 #include "trainer/agent/placement.h"
 #include "trainer/agent/recorder.h"
@@ -71,6 +72,7 @@ class Agent {
   void start_workers();
   WorkerCommand command_for(const Placement& placement, int local) const;
   void connect();
+  bool publish_workers();
   void send_view();
   void miss(const std::vector<std::string>& nodes);
 
@@ -124,6 +126,7 @@ class Agent {
   std::vector<std::size_t> order_;
   std::optional<Peers> peers_;
   std::optional<View> view_;
+  std::optional<NodeMemory> memory_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::optional<Recorder> recorder_;
   std::optional<SegmentWatch> segment_watch_;  // of the agent with the recorder, in a plan

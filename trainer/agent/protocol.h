@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Agent and worker: JSON objects, one a datagram, over a SOCK_SEQPACKET socket pair; the worker's end is file
-// descriptor kWorkerChannel. No threads. Knows nothing of torch and UCX.
+// descriptor kWorkerChannel. Where a node has several workers, kWorkerMemory is what will hold the segment
+// that they share. No threads. Knows nothing of torch and UCX.
 //
 // worker -> agent                                    agent -> worker
-//   {"type":"address","address":HEX}                   {"type":"view","epoch":E,"rank":R,"size":N,
-//   {"type":"ready","resume_step":K,"parameters":P}        "addresses":[HEX by rank]}
-//   {"type":"step", …as the log's step event}          {"type":"stop","why":"…"}: checkpoint, then exit 75
+//   {"type":"address","address":HEX,                   {"type":"view","epoch":E,"rank":R,"size":N,
+//       "shared_bytes":B: of each worker in the segment}    "addresses":[HEX by rank],"nodes":[a number by
+//       rank],
+//   {"type":"ready","resume_step":K,"parameters":P,        "shared_memory":whether the segment is there}
+//       "communication":"shm"}                         {"type":"stop","why":"…"}: checkpoint, then exit 75
+//   {"type":"step", …as the log's step event}
 //   {"type":"checkpoint","step":S,"seconds":T,"bytes":B}
 //   {"type":"finish","step":S,"loss":L}
 //   {"type":"peer_lost","rank":R,"why":"…"}: then exits 1
@@ -20,6 +24,7 @@
 namespace stint::agent {
 
 inline constexpr int kWorkerChannel = 3;
+inline constexpr int kWorkerMemory = 4;
 
 class Channel {
  public:

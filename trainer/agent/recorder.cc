@@ -39,9 +39,13 @@ void Recorder::note(const nlohmann::json& message) {
   fields.erase("type");
   if (type == "ready") {
     start_["resume_step"] = step_of(message, "resume_step");
-    if (message.contains("parameters")) start_["parameters"] = message["parameters"];
+    for (const char* key : {"parameters", "communication"}) {
+      if (message.contains(key)) start_[key] = message[key];
+    }
     record("start", start_);
     say(fmt::format("training from step {}", step_of(message, "resume_step")));
+    if (message.contains("communication"))
+      say(fmt::format("communication: {}", message.value("communication", "")));
   } else if (type == "step") {
     record("step", fields);
     show(false);

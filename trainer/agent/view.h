@@ -16,6 +16,7 @@ struct View {
   std::uint32_t epoch = 0;
   std::vector<std::size_t> order;      // order[p]: index of the node at position p of the ring
   std::vector<std::string> addresses;  // of every worker, by logical rank
+  std::vector<std::size_t> nodes;      // where each one is, by logical rank
   topology::RankTable ranks;
 
   // The message to the worker of that rank.

@@ -50,13 +50,15 @@ void reset_signals() {
   signal(SIGPIPE, SIG_DFL);
 }
 
-void take_channel(int descriptor) {
-  if (descriptor == kWorkerChannel) {
-    fcntl(descriptor, F_SETFD, 0);
-  } else {
-    dup2(descriptor, kWorkerChannel);
-  }
-  close_range(kWorkerChannel + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+constexpr int kAboveOurs = 10;  // no descriptor from there on is in the way of those that a worker is given
+
+// What is to lie at 3 and 4 may be there already, in the other one's place.
+void take_descriptors(int channel, int memory) {
+  const int high_channel = fcntl(channel, F_DUPFD_CLOEXEC, kAboveOurs);
+  const int high_memory = memory < 0 ? -1 : fcntl(memory, F_DUPFD_CLOEXEC, kAboveOurs);
+  dup2(high_channel, kWorkerChannel);
+  if (high_memory >= 0) dup2(high_memory, kWorkerMemory);
+  close_range(high_memory >= 0 ? kWorkerMemory + 1 : kWorkerChannel + 1, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
@@ -79,7 +81,7 @@ void become_worker(const WorkerCommand& command, int channel, pid_t agent) {
   std::vector<std::string> words{command.program.string()};
   words.insert(words.end(), command.arguments.begin(), command.arguments.end());
   const auto arguments = pointers(words);
-  take_channel(channel);
+  take_descriptors(channel, command.memory);
   execv(command.program.c_str(), arguments.data());
 }
 
@@ -99,8 +101,7 @@ WorkerProcess::WorkerProcess(const WorkerCommand& command) {
   auto [mine, theirs] = Channel::make_pair();
   int report[2];
   if (pipe2(report, O_CLOEXEC) != 0) fail("worker: pipe: {}", errno_text(errno));
-  // Above 3, so that the channel does not land on it.
-  const int report_high = fcntl(report[1], F_DUPFD_CLOEXEC, 10);
+  const int report_high = fcntl(report[1], F_DUPFD_CLOEXEC, kAboveOurs);
   close(report[1]);
   const pid_t agent = getpid();
   pid_ = fork();

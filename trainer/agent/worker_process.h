@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One worker as a child process: fork, bind, exec, a channel at descriptor 3, and a pidfd that becomes
-// readable when it ends. A worker never outlives its agent, and only its agent ends it: SIGTERM, SIGUSR1,
-// SIGINT and SIGHUP, which Slurm sends to every process of a step, are ignored in it.
+// One worker as a child process: fork, bind, exec, a channel at descriptor 3, memory to share at 4, and a
+// pidfd that becomes readable when it ends. A worker never outlives its agent, and only its agent ends it:
+// SIGTERM, SIGUSR1, SIGINT and SIGHUP, which Slurm sends to every process of a step, are ignored in it.
 #pragma once
 
 #include <sys/types.h>
@@ -22,6 +22,7 @@ struct WorkerCommand {
   std::vector<std::string> arguments;
   std::vector<std::pair<std::string, std::string>> environment;  // added to the agent's own
   std::function<int()> bind;  // called in the child before exec; 0 or an errno; may be empty
+  int memory = -1;            // a descriptor for it to inherit as kWorkerMemory; -1: none
 };
 
 class WorkerProcess {

@@ -9,12 +9,12 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <fstream>
 #include <new>
 #include <string>
 #include <utility>
 
-#include "base/error.h"
+#include "base/final_error.h"
+#include "trainer/comm/memory_room.h"
 #include "trainer/comm/shm_control.h"
 
 namespace stint::comm {
@@ -46,25 +46,17 @@ Offsets offsets_of(const ShmShape& shape) {
   return offsets;
 }
 
-// What the kernel would still give away; 0: it does not say.
-std::size_t available_memory() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string word; file >> word;)
-    if (word == "MemAvailable:") {
-      std::size_t kibibytes = 0;
-      file >> kibibytes;
-      return kibibytes * 1024;
-    }
-  return 0;
-}
-
 void require_memory(const ShmShape& shape, std::size_t bytes) {
-  const std::size_t available = available_memory();
-  if (available != 0 && bytes > available)
-    fail(
-        "shared memory: this host has {} MiB of memory left, {} ranks need {} MiB; take a smaller model or "
-        "fewer workers a node",
-        available / kMiB, shape.ranks, mebibytes(bytes));
+  for (const MemoryRoom& room : memory_rooms()) {
+    if (bytes <= room.left) continue;
+    const std::string text = fmt::format(
+        "shared memory: {} {} MiB of memory, {} ranks need {} MiB; {}take a smaller model or fewer workers a "
+        "node",
+        room.of_host ? "this host has left" : "the job's limit leaves", room.left / kMiB, shape.ranks,
+        mebibytes(bytes), room.of_host ? "" : "ask for more with --mem, or ");
+    if (bytes > room.limit) throw FinalError(text);
+    throw Error(text);
+  }
 }
 
 void require_room(const std::filesystem::path& folder, const ShmShape& shape, std::size_t bytes) {
@@ -134,28 +126,42 @@ ShmSegment::~ShmSegment() {
   if (descriptor_ >= 0) close(descriptor_);
 }
 
-ShmSegment ShmSegment::make(int descriptor, const ShmShape& shape) {
-  ShmSegment segment(descriptor, nullptr, shape);
+void ShmSegment::extend(const ShmShape& shape) {
   const std::size_t bytes = bytes_of(shape);
-  if (ftruncate(descriptor, static_cast<off_t>(bytes)) != 0)
+  if (ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0)
     fail("shared memory: cannot make {} MiB: {}", mebibytes(bytes), errno_text(errno));
-  segment.begin_ = map(descriptor, bytes);
-  touch(segment.begin_, bytes);
-  // The file is all zeros, which is what every control word is to be.
-  auto* header = new (segment.begin_) shm::Header{};
-  header->ranks = shape.ranks;
-  header->epoch = shape.epoch;
-  header->data_bytes = shape.data_bytes;
+  begin_ = map(descriptor_, bytes);
+  shape_ = shape;
+}
+
+// The file is all zeros, which is what every control word is to be.
+void ShmSegment::write_header() const {
+  auto* header = new (begin_) shm::Header{};
+  header->ranks = shape_.ranks;
+  header->epoch = shape_.epoch;
+  header->data_bytes = shape_.data_bytes;
   std::atomic_ref(header->magic).store(kMagic, std::memory_order_release);
+}
+
+int ShmSegment::open_anonymous() {
+  const int descriptor = memfd_create("stint", MFD_CLOEXEC);
+  if (descriptor < 0) fail("shared memory: memfd_create: {}", errno_text(errno));
+  return descriptor;
+}
+
+ShmSegment ShmSegment::lay_out(int descriptor, const ShmShape& shape) {
+  ShmSegment segment(descriptor, nullptr, {});
+  require_sense(shape);
+  require_memory(shape, bytes_of(shape));
+  segment.extend(shape);
+  segment.write_header();
   return segment;
 }
 
 ShmSegment ShmSegment::create(const ShmShape& shape) {
-  require_sense(shape);
-  require_memory(shape, bytes_of(shape));
-  const int descriptor = memfd_create("stint", 0);
-  if (descriptor < 0) fail("shared memory: memfd_create: {}", errno_text(errno));
-  return make(descriptor, shape);
+  auto segment = lay_out(open_anonymous(), shape);
+  touch(segment.begin_, bytes_of(shape));
+  return segment;
 }
 
 ShmSegment ShmSegment::create(const ShmShape& shape, const std::filesystem::path& name) {
@@ -164,7 +170,11 @@ ShmSegment ShmSegment::create(const ShmShape& shape, const std::filesystem::path
   const int descriptor = ::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (descriptor < 0) fail("shared memory: {}: {}", name.string(), errno_text(errno));
   try {
-    return make(descriptor, shape);
+    ShmSegment segment(descriptor, nullptr, {});
+    segment.extend(shape);
+    touch(segment.begin_, bytes_of(shape));
+    segment.write_header();
+    return segment;
   } catch (const Error&) {
     unlink(name.c_str());
     throw;
@@ -177,7 +187,8 @@ ShmSegment ShmSegment::open(const std::filesystem::path& name) {
   return adopt(descriptor);
 }
 
-ShmSegment ShmSegment::adopt(int descriptor) {
+// Pages are given by the memory next to whoever touches them first.
+ShmSegment ShmSegment::adopt(int descriptor, int rank) {
   ShmSegment segment(descriptor, nullptr, {});
   struct stat file {};
   shm::Header header{};
@@ -189,6 +200,7 @@ ShmSegment ShmSegment::adopt(int descriptor) {
     fail("shared memory: descriptor {} is no segment of this version of Stint", descriptor);
   segment.begin_ = map(descriptor, bytes_of(shape));
   segment.shape_ = shape;
+  if (rank < shape.ranks) touch(segment.data(rank).data(), segment.data(rank).size());
   touch(segment.begin_, bytes_of(shape));
   return segment;
 }

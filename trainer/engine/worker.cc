@@ -22,9 +22,8 @@
 #include "base/text.h"
 #include "recipes/recipe.h"
 #include "trainer/agent/protocol.h"
-#include "trainer/comm/ring.h"
-#include "trainer/comm/ucx.h"
 #include "trainer/engine/blas.h"
+#include "trainer/engine/connection.h"
 #include "trainer/engine/engine.h"
 #include "trainer/engine/tensorboard.h"
 #include "trainer/model/kernels/kernels.h"
@@ -45,30 +44,6 @@ struct Arguments {
   std::string recipe;
   RunDirectory run;
 };
-
-struct View {
-  std::uint32_t epoch = 0;
-  int rank = 0;
-  std::vector<std::string> addresses;
-};
-
-std::string to_hex(const std::string& bytes) {
-  std::string text;
-  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
-  return text;
-}
-
-std::string from_hex(const std::string& text) {
-  std::string bytes;
-  if (text.size() % 2 != 0) fail("view: an address has an odd number of hex digits");
-  for (std::size_t i = 0; i < text.size(); i += 2) {
-    char* end = nullptr;
-    const std::string digits = text.substr(i, 2);
-    bytes += static_cast<char>(std::strtoul(digits.c_str(), &end, 16));
-    if (*end != '\0') fail("view: an address has '{}', which is not hex", digits);
-  }
-  return bytes;
-}
 
 // The agent's messages after the view, taken by a thread of its own: a stop is seen at the next step, a
 // closed channel ends the process even inside a collective.
@@ -133,7 +108,8 @@ class Worker {
  private:
   json start_mathematics();
   std::optional<View> wait_for_view();
-  int train(Engine& engine, comm::Communicator& communicator);
+  Connection join(std::unique_ptr<comm::UcxTransport> transport, const View& view);
+  int train(Engine& engine, const Connection& connection);
   void report_step(const StepReport& report);
   template <typename Body>
   void for_tensorboard(Body&& body);
@@ -163,27 +139,36 @@ auto without_retry(Body&& body) {
 }
 
 int Worker::run() {
-  const json facts = without_retry([&] {
+  std::size_t shared_bytes = 0;
+  json facts = without_retry([&] {
     recipe_ =
         recipes::parse_frozen(read_file(arguments_.recipe, contract::kMaxRecipeBytes), arguments_.recipe);
+    shared_bytes = Engine::shared_bytes(recipe_);
     return start_mathematics();
   });
   auto transport = std::make_unique<comm::UcxTransport>();
-  tell({{"type", "address"}, {"address", to_hex(transport->address())}});
+  tell({{"type", "address"}, {"address", to_hex(transport->address())}, {"shared_bytes", shared_bytes}});
   const auto view = wait_for_view();
   if (!view) return contract::kExitRequeue;
-  transport->connect(view->rank, view->addresses, view->epoch);
-  comm::RingCommunicator communicator(std::move(transport), view->epoch,
-                                      recipe_.resilience.collective_timeout);
+  const Connection connection = join(std::move(transport), *view);
+  facts["communication"] = connection.kind;
 
   std::optional<Engine> engine;
   const auto status = without_retry([&] {
-    engine.emplace(recipe_, arguments_.run, communicator, facts);
+    engine.emplace(recipe_, arguments_.run, *connection.communicator, facts);
     return engine->start();
   });
   if (!status) lose_peer(status);
   for (const auto& warning : engine->warnings()) spdlog::warn("{}", warning);
-  return train(*engine, communicator);
+  return train(*engine, connection);
+}
+
+Connection Worker::join(std::unique_ptr<comm::UcxTransport> transport, const View& view) {
+  Connection connection =
+      connect(std::move(transport), view, agent::kWorkerMemory, recipe_.resilience.collective_timeout);
+  if (view.rank == 0 && !connection.note.empty())
+    spdlog::info("communication: {}: {}", connection.kind, connection.note);
+  return connection;
 }
 
 json Worker::start_mathematics() {
@@ -206,21 +191,19 @@ std::optional<View> Worker::wait_for_view() {
   if (message.value("type", "") == "stop") return std::nullopt;
   if (message.value("type", "") != "view")
     fail("view: the agent sent '{}' instead", message.value("type", ""));
-  View view{message.at("epoch").get<std::uint32_t>(), message.at("rank").get<int>(), {}};
-  for (const auto& address : message.at("addresses"))
-    view.addresses.push_back(from_hex(address.get<std::string>()));
-  const int size = message.at("size").get<int>();
-  if (static_cast<std::size_t>(size) != view.addresses.size() || view.rank < 0 || view.rank >= size)
-    fail("view: rank {} of {} with {} addresses makes no sense", view.rank, size, view.addresses.size());
-  return view;
+  return parse_view(message);
 }
 
-int Worker::train(Engine& engine, comm::Communicator& communicator) {
+int Worker::train(Engine& engine, const Connection& connection) {
+  comm::Communicator& communicator = *connection.communicator;
   const bool first = communicator.rank() == 0;
   if (first && recipe_.run.tensorboard)
     for_tensorboard([&] { events_.emplace(arguments_.run.root, engine.current_step()); });
   const auto begin = std::chrono::steady_clock::now();
-  tell({{"type", "ready"}, {"resume_step", engine.current_step()}, {"parameters", engine.parameter_count()}});
+  tell({{"type", "ready"},
+        {"resume_step", engine.current_step()},
+        {"parameters", engine.parameter_count()},
+        {"communication", connection.kind}});
   const Mailbox mailbox(channel_);
 
   bool stopped = false;

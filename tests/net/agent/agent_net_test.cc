@@ -12,6 +12,8 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <set>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -117,9 +119,9 @@ class AgentNet : public testing::Test {
   }
 
   // The whole of stint-train with three agents.
-  Process start_local(const Variables& variables = {}) {
-    return Process({STINT_TRAIN, "--local", "3", "--recipe", folder_ / "trial.ini", "--run-directory",
-                    run_.root, "--worker", FAKE_WORKER},
+  Process start_local(const Variables& variables = {}, const std::string& overrides = "") {
+    return Process({STINT_TRAIN, "--local", "3", "--recipe", (folder_ / "trial.ini").string() + overrides,
+                    "--run-directory", run_.root, "--worker", FAKE_WORKER},
                    variables, folder_ / "train.out");
   }
 
@@ -198,6 +200,47 @@ TEST_F(LocalRun, FinishesWithReportAndLeavesNoRendezvous) {
   EXPECT_THAT(read_file(run_.report(), 1 << 20), HasSubstr("steps          40 of 40"));
   EXPECT_THAT(train.output(), HasSubstr("timeline"));
   EXPECT_FALSE(std::filesystem::exists(run_.rendezvous()));
+}
+
+const std::string kPairs = ",data.global_batch_size=6,resources.workers_per_node=2";
+
+// Files in memory that workers of the run in `folder` map.
+std::set<std::string> shared_memories(const std::filesystem::path& folder) {
+  std::set<std::string> found;
+  std::error_code gone;
+  for (const auto& process : std::filesystem::directory_iterator("/proc", gone)) {
+    std::ostringstream command;
+    command << std::ifstream(process.path() / "cmdline").rdbuf();
+    if (command.str().find(folder.string()) == std::string::npos) continue;
+    std::ifstream maps(process.path() / "maps");
+    for (std::string line; std::getline(maps, line);)
+      if (line.find("/memfd:stint ") != std::string::npos) {
+        std::istringstream words(line);
+        std::string inode;
+        for (int word = 0; word < 5; ++word) words >> inode;
+        found.insert(inode);
+      }
+  }
+  return found;
+}
+
+TEST_F(LocalRun, WorkersOfANodeShareTheirAgentsMemoryWhichIsGoneWithTheAgent) {
+  auto train = start_local(kSlow, kPairs);
+  ASSERT_TRUE(wait_for_step(3));
+  EXPECT_EQ(events("start").at(0)["communication"], "shm");
+  EXPECT_EQ(shared_memories(folder_).size(), 3U) << "one a node";
+  train.signal(SIGKILL);
+  const auto deadline = Clock::now() + 10s;
+  while (!shared_memories(folder_).empty() && Clock::now() < deadline) std::this_thread::sleep_for(20ms);
+  EXPECT_TRUE(shared_memories(folder_).empty());
+}
+
+TEST_F(LocalRun, KilledWorkerOfANodeOfTwoCostsOneRestartWithFreshMemory) {
+  auto train = start_local({{"FAKE_DIE_NODE", "1"}, {"FAKE_DIE_STEP", "25"}}, kPairs);
+  EXPECT_EQ(train.wait(), contract::kExitFinished);
+  const auto starts = events("start");
+  ASSERT_EQ(starts.size(), 2U);
+  for (const auto& start : starts) EXPECT_EQ(start["communication"], "shm");
 }
 
 TEST_F(LocalRun, KilledWorkerCostsOneRestartFromTheCheckpoint) {

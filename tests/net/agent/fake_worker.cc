@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -22,12 +23,15 @@
 #include "base/run_directory.h"
 #include "recipes/recipe.h"
 #include "trainer/agent/protocol.h"
+#include "trainer/comm/shm_segment.h"
 
 namespace {
 
 using std::chrono::milliseconds;
 using stint::agent::Channel;
 namespace contract = stint::contract;
+
+constexpr std::size_t kSharedBytes = 5000;
 
 int number(const char* name, int fallback) {
   const char* text = std::getenv(name);
@@ -54,9 +58,23 @@ void misbehave(const stint::RunDirectory& run, std::int64_t step) {
   raise(SIGKILL);
 }
 
-int train(Channel& channel, const stint::RunDirectory& run, const stint::recipes::Recipe& recipe, int rank) {
+// What the workers of a node share, held to the end.
+std::optional<stint::comm::ShmSegment> shared_memory(const nlohmann::json& view) {
+  if (!view.value("shared_memory", false)) return std::nullopt;
+  auto segment = stint::comm::ShmSegment::adopt(stint::agent::kWorkerMemory);
+  if (segment.shape().epoch != view.at("epoch") || segment.data(0).size() != kSharedBytes) _exit(4);
+  return segment;
+}
+
+int train(Channel& channel, const stint::RunDirectory& run, const stint::recipes::Recipe& recipe,
+          const nlohmann::json& view) {
+  const int rank = view.at("rank").get<int>();
+  const auto segment = shared_memory(view);
   std::int64_t step = saved_step(run);
-  channel.send({{"type", "ready"}, {"resume_step", step}, {"parameters", 1}});
+  channel.send({{"type", "ready"},
+                {"resume_step", step},
+                {"parameters", 1},
+                {"communication", segment ? "shm" : "none"}});
   while (step < recipe.run.steps) {
     const auto received = channel.receive(milliseconds(number("FAKE_STEP_MS", 20)));
     if (received.closed) return contract::kExitFailure;
@@ -96,8 +114,8 @@ int main(int argc, char** argv) {
     return contract::kExitDoNotRequeue;
   }
   if (std::getenv("FAKE_MUTE") != nullptr) pause();
-  channel.send({{"type", "address"}, {"address", "00"}});
+  channel.send({{"type", "address"}, {"address", "00"}, {"shared_bytes", kSharedBytes}});
   const auto received = channel.receive(milliseconds(30000));
   if (!received.message || received.message->value("type", "") != "view") return contract::kExitFailure;
-  return train(channel, run, recipe, received.message->at("rank").get<int>());
+  return train(channel, run, recipe, *received.message);
 }

@@ -21,6 +21,7 @@ TEST(View, RanksFollowTheRingThenTheWorkersOfANode) {
   EXPECT_EQ(message["rank"], 3);
   EXPECT_EQ(message["size"], 6);
   EXPECT_EQ(message["addresses"].size(), 6U);
+  EXPECT_EQ(message["nodes"], (nlohmann::json{2, 2, 0, 0, 1, 1}));
 }
 
 TEST(View, RefusesAnOrderThatForgetsANode) {

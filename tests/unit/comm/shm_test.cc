@@ -2,6 +2,7 @@
 // The collectives through shared memory: bits with ranks as threads, failures with ranks as processes.
 #include "trainer/comm/shm.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <sched.h>
@@ -14,12 +15,14 @@
 #include <array>
 #include <atomic>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <random>
 #include <thread>
 
 #include "base/error.h"
 #include "tests/unit/comm/reference.h"
+#include "trainer/comm/memory_room.h"
 
 namespace stint::comm {
 namespace {
@@ -378,6 +381,65 @@ TEST(ShmSegment, MoreThanTheHostHasIsRefusedWithBothNumbers) {
       },
       testing::ThrowsMessage<Error>(
           testing::AllOf(StartsWith("shared memory: this host has "), HasSubstr("2 ranks need 6710"))));
+}
+
+TEST(ShmSegment, LaidOutInAnInheritedDescriptorIsMappedByThoseWhoHadItBefore) {
+  const int descriptor = ShmSegment::open_anonymous();
+  EXPECT_EQ(fcntl(descriptor, F_GETFD), FD_CLOEXEC);
+  const int inherited = dup(descriptor);
+  EXPECT_THROW(ShmSegment::adopt(dup(inherited)), Error) << "not laid out yet";
+  const auto segment = ShmSegment::lay_out(descriptor, {2, kEpoch, 100});
+  const auto same = ShmSegment::adopt(inherited, 1);
+  segment.data(1)[7] = std::byte{5};
+  EXPECT_EQ(same.data(1)[7], std::byte{5});
+}
+
+// A host of 8 GiB of which 4 are left, and control groups with and without limits.
+class MemoryRooms : public testing::Test {
+ protected:
+  MemoryRooms() {
+    std::string name = (std::filesystem::temp_directory_path() / "stint-room-XXXXXX").string();
+    root_ = mkdtemp(name.data());
+    write("proc/meminfo", "MemTotal: 8388608 kB\nMemFree: 1 kB\nMemAvailable: 4194304 kB\n");
+  }
+  ~MemoryRooms() override { std::filesystem::remove_all(root_); }
+  void write(const std::string& name, const std::string& text) const {
+    std::filesystem::create_directories((root_ / name).parent_path());
+    std::ofstream(root_ / name) << text;
+  }
+  std::vector<std::array<std::size_t, 3>> rooms() const {
+    std::vector<std::array<std::size_t, 3>> found;
+    for (const auto& room : memory_rooms(root_))
+      found.push_back({room.of_host ? 1U : 0U, room.left >> 20, room.limit >> 20});
+    return found;
+  }
+  using Rooms = std::vector<std::array<std::size_t, 3>>;
+  std::filesystem::path root_;
+};
+
+TEST_F(MemoryRooms, AreTheHostsWithoutGroups) {
+  EXPECT_EQ(rooms(), (Rooms{{1, 4096, 8192}}));
+}
+
+TEST_F(MemoryRooms, AreThoseOfEveryGroupAboveUsInVersion2) {
+  write("proc/self/cgroup", "0::/slurm/job_1/step_0\n");
+  write("sys/fs/cgroup/slurm/job_1/step_0/memory.max", "max\n");
+  write("sys/fs/cgroup/slurm/job_1/step_0/memory.current", "1048576\n");
+  write("sys/fs/cgroup/slurm/job_1/memory.max", "1073741824\n");
+  write("sys/fs/cgroup/slurm/job_1/memory.current", "536870912\n");
+  write("sys/fs/cgroup/slurm/job_1/memory.stat", "anon 5\ninactive_file 268435456\n");
+  EXPECT_EQ(rooms(), (Rooms{{1, 4096, 8192}, {0, 768, 1024}}));
+}
+
+TEST_F(MemoryRooms, AreThoseOfEveryGroupAboveUsInVersion1) {
+  write("proc/self/cgroup", "4:cpu,memory:/job_1\n2:cpuset:/job_2\n0::/\n");
+  write("sys/fs/cgroup/memory/job_1/memory.limit_in_bytes", "1073741824\n");
+  write("sys/fs/cgroup/memory/job_1/memory.usage_in_bytes", "2147483648\n");
+  write("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+  write("sys/fs/cgroup/memory/memory.usage_in_bytes", "1\n");
+  const auto found = rooms();
+  ASSERT_EQ(found.size(), 3U);
+  EXPECT_EQ(found[1], (std::array<std::size_t, 3>{0, 0, 1024}));
 }
 
 // In a mount namespace of its own, on a file system of one MiB.

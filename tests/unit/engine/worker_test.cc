@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The real program, with this test in the place of its agent, over UCX.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -18,9 +19,11 @@
 #include "base/error.h"
 #include "base/ini.h"
 #include "tiny.h"
+#include "trainer/agent/node_memory.h"
 #include "trainer/agent/protocol.h"
 #include "trainer/comm/memory.h"
 #include "trainer/comm/ring.h"
+#include "trainer/descriptor.h"
 #include "trainer/engine/engine.h"
 
 extern char** environ;
@@ -37,12 +40,16 @@ constexpr std::chrono::seconds kLong{90};
 
 class Worker {
  public:
-  Worker(const RunDirectory& run, const std::vector<std::string>& settings = {}) {
+  Worker(const RunDirectory& run, const std::vector<std::string>& settings = {}, int memory = -1) {
     auto [ours, theirs] = Channel::make_pair();
     channel_ = std::make_unique<Channel>(std::move(ours));
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, theirs.descriptor(), agent::kWorkerChannel);
+    // From high numbers, so that neither lies where the other is to be.
+    const Descriptor channel(fcntl(theirs.descriptor(), F_DUPFD_CLOEXEC, 10));
+    const Descriptor shared(fcntl(memory, F_DUPFD_CLOEXEC, 10));
+    posix_spawn_file_actions_adddup2(&actions, channel.get(), agent::kWorkerChannel);
+    if (memory >= 0) posix_spawn_file_actions_adddup2(&actions, shared.get(), agent::kWorkerMemory);
     const std::string recipe = run.recipe().string(), root = run.root.string();
     const char* arguments[] = {"stint-worker",    "--recipe",   recipe.c_str(),
                                "--run-directory", root.c_str(), nullptr};
@@ -115,13 +122,34 @@ class Worker {
 
 class World {
  public:
-  World(const RunDirectory& run, int size) {
-    for (int i = 0; i < size; ++i) workers_.push_back(std::make_unique<Worker>(run));
+  // Each worker on a node of its own, as far as it knows.
+  World(const RunDirectory& run, int size) : World(run, size, 1) {}
+  // `places` share a node, and its memory.
+  World(const RunDirectory& run, int size, int places, std::uint32_t epoch = 1) {
+    std::vector<std::unique_ptr<agent::NodeMemory>> memories;
+    std::vector<int> nodes;
+    for (int i = 0; i < size; ++i) {
+      if (i % places == 0) memories.push_back(std::make_unique<agent::NodeMemory>(places));
+      nodes.push_back(i / places);
+      workers_.push_back(
+          std::make_unique<Worker>(run, std::vector<std::string>{}, memories.back()->descriptor()));
+    }
     json addresses = json::array();
-    for (auto& worker : workers_) addresses.push_back(worker->expect("address").at("address"));
+    std::size_t shared_bytes = 0;
+    for (auto& worker : workers_) {
+      const json address = worker->expect("address");
+      addresses.push_back(address.at("address"));
+      shared_bytes = address.at("shared_bytes");
+    }
+    for (auto& memory : memories) memory->lay_out(epoch, shared_bytes);
     for (int rank = 0; rank < size; ++rank)
-      (*this)[rank].send(
-          {{"type", "view"}, {"epoch", 1}, {"rank", rank}, {"size", size}, {"addresses", addresses}});
+      (*this)[rank].send({{"type", "view"},
+                          {"epoch", epoch},
+                          {"rank", rank},
+                          {"size", size},
+                          {"addresses", addresses},
+                          {"nodes", nodes},
+                          {"shared_memory", places > 1}});
   }
   Worker& operator[](int rank) { return *workers_.at(static_cast<std::size_t>(rank)); }
   std::vector<int> finish() {
@@ -194,6 +222,58 @@ TEST(WorkerProgram, TwoTrainToTheEndAndTellTheirAgents) {
   EXPECT_FALSE(manifest.at("kernels").get<std::string>().empty());
   EXPECT_EQ(manifest.at("threads"), 1);
   EXPECT_EQ(manifest.at("files"), files_of_a_run_over_memory(f.recipe, 2)) << "UCX and memory differ in bits";
+}
+
+TEST(WorkerProgram, WorkersOfANodeShareMemoryAndComeToTheBitsOfUcx) {
+  Fixture flat;
+  flat.freeze();
+  World over_ucx(flat.run, 4);
+  ASSERT_EQ(over_ucx.finish(), std::vector<int>(4, 0));
+  EXPECT_EQ(over_ucx[0].seen("ready").at(0).at("communication"), "ucx");
+  for (const auto& [places, kind] : {std::pair{4, "shm"}, std::pair{2, "hierarchical"}}) {
+    Fixture f;
+    f.freeze();
+    World world(f.run, 4, places);
+    ASSERT_EQ(world.finish(), std::vector<int>(4, 0)) << kind;
+    EXPECT_EQ(world[0].seen("ready").at(0).at("communication"), kind);
+    EXPECT_EQ(f.manifest("00000012").at("communication"), kind);
+    EXPECT_EQ(f.manifest("00000012").at("files"), flat.manifest("00000012").at("files")) << kind;
+  }
+}
+
+TEST(WorkerProgram, ThreeWorkersOnEachOfTwoNodesKeepToUcxAndItsBits) {
+  Fixture flat, f;
+  flat.freeze();
+  f.freeze();
+  World over_ucx(flat.run, 6), world(f.run, 6, 3);
+  ASSERT_EQ(over_ucx.finish(), std::vector<int>(6, 0));
+  ASSERT_EQ(world.finish(), std::vector<int>(6, 0));
+  EXPECT_EQ(world[0].seen("ready").at(0).at("communication"), "ucx");
+  EXPECT_EQ(f.manifest("00000012").at("files"), flat.manifest("00000012").at("files"));
+}
+
+TEST(WorkerProgram, KilledWorkerOfANodeEndsAllAndTheNextViewGoesOnBitForBit) {
+  Fixture f, whole;
+  for (Fixture* each : {&f, &whole}) {
+    each->recipe.run.steps = 200;
+    each->recipe.checkpoint.interval = 10;
+    each->freeze();
+  }
+  World undisturbed(whole.run, 4, 2);
+  ASSERT_EQ(undisturbed.finish(), std::vector<int>(4, 0));
+  {
+    World world(f.run, 4, 2);
+    world[0].expect("checkpoint");
+    world[3].kill_now();
+    EXPECT_EQ(world.finish(), (std::vector<int>{1, 1, 1, 128 + SIGKILL}));
+    for (const int rank : {0, 1, 2})
+      EXPECT_THAT(world[rank].seen("peer_lost").at(0).at("why").get<std::string>(),
+                  testing::Not(HasSubstr("still waiting")));
+  }
+  World next(f.run, 4, 2, 2);
+  ASSERT_EQ(next.finish(), std::vector<int>(4, 0));
+  EXPECT_GE(next[0].seen("ready").at(0).at("resume_step"), 10);
+  EXPECT_EQ(f.manifest("00000200").at("files"), whole.manifest("00000200").at("files"));
 }
 
 TEST(WorkerProgram, StoppedRunResumesInNewProcessesBitForBit) {

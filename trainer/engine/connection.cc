@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/engine/connection.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <numeric>
+
+#include "base/error.h"
+#include "trainer/comm/hierarchical.h"
+#include "trainer/comm/ring.h"
+#include "trainer/comm/shm.h"
+
+namespace stint::engine {
+namespace {
+
+std::string from_hex(const std::string& text) {
+  std::string bytes;
+  if (text.size() % 2 != 0) fail("view: an address has an odd number of hex digits");
+  for (std::size_t i = 0; i < text.size(); i += 2) {
+    char* end = nullptr;
+    const std::string digits = text.substr(i, 2);
+    bytes += static_cast<char>(std::strtoul(digits.c_str(), &end, 16));
+    if (*end != '\0') fail("view: an address has '{}', which is not hex", digits);
+  }
+  return bytes;
+}
+
+// Each rank on a node of its own, where the message says nothing.
+std::vector<int> nodes_in(const nlohmann::json& message, std::size_t ranks) {
+  std::vector<int> nodes(ranks);
+  std::iota(nodes.begin(), nodes.end(), 0);
+  return message.value("nodes", nodes);
+}
+
+Connection over_network(std::unique_ptr<comm::UcxTransport> transport, const View& view,
+                        std::chrono::milliseconds timeout, std::string note) {
+  transport->connect(view.rank, view.addresses, view.epoch);
+  return {std::make_unique<comm::RingCommunicator>(std::move(transport), view.epoch, timeout),
+          view.nodes.size() == 1 ? "none" : "ucx", std::move(note)};
+}
+
+}  // namespace
+
+std::string to_hex(const std::string& bytes) {
+  std::string text;
+  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return text;
+}
+
+View parse_view(const nlohmann::json& message) {
+  View view{message.at("epoch").get<std::uint32_t>(), message.at("rank").get<int>(), {}, {}, false};
+  for (const auto& address : message.at("addresses"))
+    view.addresses.push_back(from_hex(address.get<std::string>()));
+  const int size = message.at("size").get<int>();
+  if (static_cast<std::size_t>(size) != view.addresses.size() || view.rank < 0 || view.rank >= size)
+    fail("view: rank {} of {} with {} addresses makes no sense", view.rank, size, view.addresses.size());
+  view.nodes = nodes_in(message, view.addresses.size());
+  if (view.nodes.size() != view.addresses.size())
+    fail("view: {} addresses on {} nodes make no sense", view.addresses.size(), view.nodes.size());
+  view.shared_memory = message.value("shared_memory", false);
+  return view;
+}
+
+Connection connect(std::unique_ptr<comm::UcxTransport> transport, const View& view, int memory,
+                   std::chrono::milliseconds timeout) {
+  const auto beside = comm::ranks_beside(view.nodes, view.rank);
+  if (!view.shared_memory)
+    return over_network(std::move(transport), view, timeout,
+                        beside.size() > 1 ? "the workers of a node share no memory" : "");
+  const auto place = static_cast<int>(std::ranges::find(beside, view.rank) - beside.begin());
+  const bool alone = beside.size() == view.nodes.size();
+  if (!alone && !comm::fits_hierarchy(view.nodes))
+    return over_network(std::move(transport), view, timeout,
+                        fmt::format("{} workers on a node are no power of two, or not as many as on others, "
+                                    "so they do not add up in shared memory first",
+                                    beside.size()));
+  auto segment = comm::ShmSegment::adopt(memory, place);
+  if (alone)
+    return {std::make_unique<comm::ShmCommunicator>(
+                std::move(segment),
+                comm::whole_view(view.epoch, view.rank, static_cast<int>(view.nodes.size())), timeout),
+            "shm", ""};
+  transport->connect(view.rank, view.addresses, view.epoch);
+  return {std::make_unique<comm::HierarchicalCommunicator>(std::move(transport), std::move(segment),
+                                                           view.nodes, view.epoch, timeout),
+          "hierarchical", ""};
+}
+
+}  // namespace stint::engine
