@@ -268,9 +268,19 @@ void add_optim_keys(std::vector<Key>& all) {
 }
 
 void add_parallel_keys(std::vector<Key>& all) {
-  all.push_back(choice("parallel", "sharding", {"none", "zero1"}, "none",
-                       "what the workers hold one part each of: nothing, or the optimiser's state",
-                       FIELD(parallel.sharding)));
+  all.push_back(
+      choice("parallel", "sharding", {"none", "zero1", "zero2", "zero3", "hybrid"}, "none",
+             "what the workers hold one part each of: nothing; the optimiser's state; also gradients; also "
+             "parameters; hybrid: as zero3 among some, with copies among the others",
+             FIELD(parallel.sharding)));
+  all.push_back(integer("parallel", "shard_degree", 0, 65536, "0",
+                        "workers that hold one copy between them; with sharding = hybrid; 0: those of a node",
+                        FIELD(parallel.shard_degree)));
+  all.push_back(boolean("parallel", "overlap", "yes", "communicate in a thread of its own while computing",
+                        FIELD(parallel.overlap)));
+  all.push_back(boolean("parallel", "activation_checkpointing", "no",
+                        "keep only the input of each layer and compute the rest again for the derivatives",
+                        FIELD(parallel.activation_checkpointing)));
 }
 
 void add_survival_keys(std::vector<Key>& all) {

@@ -58,6 +58,27 @@ void check_schedule(const Recipe& recipe) {
   }
 }
 
+void check_parallel(const Recipe& recipe) {
+  const auto& parallel = recipe.parallel;
+  const std::int64_t workers = recipe.resources.nodes * recipe.resources.workers_per_node;
+  if (parallel.sharding != "hybrid") {
+    if (parallel.shard_degree > 0)
+      fail("parallel.shard_degree {} with parallel.sharding {}; it is of hybrid: use that or leave it out",
+           parallel.shard_degree, parallel.sharding);
+    return;
+  }
+  const std::int64_t degree = shard_degree(recipe, workers);
+  if (degree < 2)
+    fail(
+        "parallel.sharding hybrid has nothing to share out in a node of one worker; set "
+        "parallel.shard_degree or use zero3");
+  if (workers % degree != 0)
+    fail(
+        "parallel.shard_degree {} does not divide the {} workers (resources.nodes times "
+        "resources.workers_per_node); take one that does",
+        degree, workers);
+}
+
 void check_resilience(const Recipe& recipe) {
   constexpr int kBeats = 3;  // lost datagrams that must not look like a lost node
   const auto& resilience = recipe.resilience;
@@ -90,6 +111,7 @@ void check_rules(const Recipe& recipe) {
     check_model(recipe);
     check_batch(recipe);
     check_schedule(recipe);
+    check_parallel(recipe);
     check_resilience(recipe);
     check_checkpoint(recipe);
   } catch (const Error& error) {

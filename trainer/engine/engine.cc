@@ -26,6 +26,17 @@ comm::Range slots_of(const recipes::Recipe& recipe, const comm::Communicator& co
   return comm::chunk_of(static_cast<std::size_t>(slots), communicator.size(), communicator.rank());
 }
 
+ShardedKinds sharded_kinds(const recipes::Recipe& recipe) {
+  const auto& name = recipe.parallel.sharding;
+  const bool parameters = name == "zero3" || name == "hybrid";
+  return {parameters || name == "zero2", parameters};
+}
+
+// The masters are what the model computes with.
+bool has_whole_masters(const recipes::Recipe& recipe, model::Operand operand) {
+  return operand == model::Operand::kFloat && !sharded_kinds(recipe).parameters;
+}
+
 }  // namespace
 
 Engine::Engine(const recipes::Recipe& recipe, const RunDirectory& run, comm::Communicator& communicator,
@@ -42,18 +53,27 @@ Engine::Engine(const recipes::Recipe& recipe, const RunDirectory& run, comm::Com
       data_(recipe.data.path, recipe.data.sequence_length, recipe.model.vocab_size, recipe.run.seed),
       checkpoints_(run.checkpoints(), config_, layout_, recipe.data.sequence_length, partition_),
       room_(communicator.memory()),
-      state_{0, Buffer::within(room_, layout_.floats()), Buffer(partition_.shard_floats()),
-             Buffer(partition_.shard_floats())},
-      gradients_(Buffer::within(room_, layout_.floats())),
-      model_(config_, layout_, state_.parameters.span(), gradients_.span()),
+      state_{0,
+             has_whole_masters(recipe, operand_of(config_)) ? Buffer::within(room_, layout_.floats())
+                                                            : Buffer(partition_.shard_floats()),
+             Buffer(partition_.shard_floats()), Buffer(partition_.shard_floats())},
+      storage_(layout_, partition_, sharded_kinds(recipe), operand_of(config_), state_.parameters.span(),
+               {shard_group_, replica_group_}, queue_, room_),
+      model_(config_, layout_, storage_, recipe.parallel.activation_checkpointing),
       slices_(make_slices()),
-      slots_(slots_of(recipe, communicator)) {}
+      round_(model::kernels_of(operand_of(config_)).front()->to_operand),
+      slots_(slots_of(recipe, communicator)),
+      queue_(recipe.parallel.overlap && communicator.size() > 1, [this] { communicator_.revoke(); }) {}
 
 std::size_t Engine::shared_bytes(const recipes::Recipe& recipe) {
+  constexpr std::size_t kBuffers = 8;  // at most
   const auto workers = static_cast<std::size_t>(recipe.resources.nodes * recipe.resources.workers_per_node);
-  const model::Layout layout(model::config_of(recipe));
-  const std::size_t padding = layout.units().size() * 16 * workers;  // however many of them there are
-  return 2 * Buffer::room_for(layout.floats() + padding);
+  const auto config = model::config_of(recipe);
+  const model::Layout layout(config);
+  const std::size_t padding = layout.units().size() * 64 * workers;  // however many of them there are
+  return UnitStorage::room_bytes(layout, sharded_kinds(recipe), operand_of(config)) +
+         (has_whole_masters(recipe, operand_of(config)) ? Buffer::room_for(layout.floats()) : 0) +
+         kBuffers * padding;
 }
 
 // Of the shard: runs of at most kSlice elements of one parameter.
@@ -64,9 +84,12 @@ std::vector<Slice> Engine::make_slices() {
     for (const auto& piece : pieces) {
       const std::size_t end = std::min(p.offset + p.count, piece.flat + piece.count);
       for (std::size_t at = std::max(p.offset, piece.flat); at < end; at += kSlice) {
-        const std::size_t held = piece.held + (at - piece.flat);
-        slices.push_back({&state_.parameters.span()[at], &gradients_.span()[at], &state_.exp_avg.span()[held],
-                          &state_.exp_avg_sq.span()[held], std::min(kSlice, end - at), p.decays});
+        const Piece part{at, std::min(kSlice, end - at), piece.held + (at - piece.flat)};
+        const bool whole = state_.parameters.span().size() == layout_.floats();
+        slices.push_back({&state_.parameters.span()[whole ? part.flat : part.held],
+                          storage_.reduced(part).data(), &state_.exp_avg.span()[part.held],
+                          &state_.exp_avg_sq.span()[part.held], part.count, p.decays,
+                          storage_.operands(part)});
       }
     }
   return slices;
@@ -75,81 +98,55 @@ std::vector<Slice> Engine::make_slices() {
 Status Engine::start() {
   bool loaded = false;
   if (auto status = load(loaded); !status) return status;
-  if (!loaded) model::initialize(config_, layout_, recipe_.run.seed, state_.parameters.span());
+  if (!loaded) initialize();
   struct Opening {
     std::int64_t step;
     double loss;
   } opening{state_.step, last_loss_};
-  if (auto status = communicator_.broadcast(bytes_of(opening), 0); !status) return status;
+  const auto status = queue_.run([&]() -> Status {
+    if (auto told = communicator_.broadcast(bytes_of(opening), 0); !told) return told;
+    for (Buffer* buffer : {&state_.parameters, &state_.exp_avg, &state_.exp_avg_sq})
+      if (auto given = replica_group_.broadcast(std::as_writable_bytes(buffer->span()), 0); !given)
+        return given;
+    return {};
+  });
+  if (!status) return status;
   state_.step = opening.step;
   last_loss_ = opening.loss;
-  if (replica_group_.size() > 1)
-    for (Buffer* buffer : {&state_.parameters, &state_.exp_avg, &state_.exp_avg_sq})
-      if (auto status = replica_group_.broadcast(std::as_writable_bytes(buffer->span()), 0); !status)
-        return status;
-  return gather_parameters();
+  round_parameters();
+  storage_.publish();
+  return {};
 }
 
-// From the newest checkpoint that every rank of the first copy can use.
-Status Engine::load(bool& loaded) {
-  std::vector<std::int64_t> steps;
-  const Outcome listed = attempt([&] {
-    if (communicator_.rank() != 0) return std::string();
-    checkpoints_.prepare();
-    steps = checkpoints_.steps();
-    return std::string();
-  });
-  std::vector<Outcome> all;
-  if (auto status = exchange(communicator_, listed, all); !status) return status;
-  throw_first_error(all);
-  for (std::size_t i = 0;; ++i) {
-    std::int64_t step = i < steps.size() ? steps[i] : -1;
-    if (auto status = communicator_.broadcast(bytes_of(step), 0); !status) return status;
-    if (step < 0) break;
-    if (auto status = try_checkpoint(step, loaded); !status || loaded) return status;
+void Engine::initialize() {
+  const auto parameters = state_.parameters.span();
+  if (parameters.size() == layout_.floats())
+    return model::initialize(config_, layout_, recipe_.run.seed, parameters);
+  for (std::size_t i = 0; i < layout_.units().size(); ++i) {
+    const auto& unit = layout_.units()[i];
+    const auto& piece = partition_.shard_pieces()[i];
+    std::vector<float> whole(unit.size());
+    model::initialize(config_, layout_, recipe_.run.seed, i, whole);
+    std::copy_n(whole.data() + (piece.flat - unit.begin), piece.count, &parameters[piece.held]);
   }
-  if (!warnings_.empty())
-    fail("no checkpoint of this run can be used ({}); move its folder away to start from step 0",
-         warnings_.front());
-  return {};
 }
 
-Status Engine::try_checkpoint(std::int64_t step, bool& loaded) {
-  nlohmann::json manifest;
-  const Outcome mine = attempt([&] {
-    if (partition_.replica() == 0) manifest = checkpoints_.load(step, state_);
-    return std::string();
-  });
-  std::vector<Outcome> all;
-  if (auto status = exchange(communicator_, mine, all); !status) return status;
-  const auto failed =
-      std::find_if(all.begin(), all.end(), [](const Outcome& o) { return o.kind != Outcome::kDone; });
-  loaded = failed == all.end();
-  if (!loaded) warnings_.push_back(failed->text);
-  if (!loaded) return {};
-  if (communicator_.rank() == 0)
-    take_facts(manifest);
-  else
-    warnings_.clear();
-  return {};
+void Engine::round_parameters() {
+  for (const auto& slice : slices_)
+    if (slice.operands != nullptr)
+      round_(slice.parameters, static_cast<std::int64_t>(slice.count), slice.operands);
 }
 
-void Engine::take_facts(const nlohmann::json& manifest) {
-  for (auto& skipped : warnings_) skipped += "; going back to the one before";
-  last_loss_ = manifest.value("loss", 0.0);
-  const auto bytes = manifest.value("data", nlohmann::json::object()).value("bytes", data_.bytes());
-  if (bytes != data_.bytes())
-    warnings_.push_back(
-        fmt::format("data: {} has {} bytes, the checkpoint of step {} was trained on {}; the run goes "
-                    "on with other batches",
-                    recipe_.data.path, data_.bytes(), state_.step, bytes));
+Status Engine::step(bool want_stop, StepReport& report) try {
+  return train_step(want_stop, report);
+} catch (const CommFailure& failure) {
+  return failure.status;
 }
 
-Status Engine::step(bool want_stop, StepReport& report) {
+Status Engine::train_step(bool want_stop, StepReport& report) {
   const auto begin = std::chrono::steady_clock::now();
-  std::fill(gradients_.span().begin(), gradients_.span().end(), 0.0f);
+  const double waited = queue_.seconds_waited();
   const double own_loss = accumulate_gradients();
-  if (auto status = reduce_gradients(); !status) return status;
   Sums sums;
   if (auto status = agree(own_loss, want_stop, sums); !status) return status;
   if (!std::isfinite(sums.loss) || !std::isfinite(sums.norm))
@@ -159,39 +156,58 @@ Status Engine::step(bool want_stop, StepReport& report) {
   const double rate = learning_rate(recipe_, state_.step);
   const auto& o = recipe_.optim;
   adamw_update({o.betas[0], o.betas[1], o.eps, o.weight_decay}, rate, clip_factor(sums.norm, o.grad_clip),
-               state_.step + 1, slices_);
-  if (auto status = gather_parameters(); !status) return status;
+               state_.step + 1, slices_, round_);
+  storage_.publish();
   ++state_.step;
 
   last_loss_ = sums.loss;
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-  report = {state_.step, sums.loss, sums.norm, rate, seconds.count(), sums.stop};
+  report = {state_.step, sums.loss, sums.norm, rate, seconds.count(), queue_.seconds_waited() - waited,
+            sums.stop};
   return {};
 }
 
-// To the shard's own sums over all ranks.
-Status Engine::reduce_gradients() {
-  const auto all = gradients_.span();
-  for (std::size_t i = 0; i < layout_.units().size(); ++i) {
-    const auto& unit = layout_.units()[i];
-    const auto& piece = partition_.shard_pieces()[i];
-    if (auto status = shard_group_.reduce_scatter(all.subspan(unit.begin, unit.size())); !status)
-      return status;
-    if (replica_group_.size() == 1) continue;
-    if (auto status = replica_group_.all_reduce(all.subspan(piece.flat, piece.count)); !status) return status;
+// Forward and backward of this rank's slots, in their order. The loss is this rank's part of the global mean.
+double Engine::accumulate_gradients() {
+  const auto micro = static_cast<std::size_t>(recipe_.data.micro_batch_size);
+  const auto slots = static_cast<std::size_t>(recipe_.data.global_batch_size);
+  // Where all ranks must make as many passes, those of the rank with the most slots.
+  const std::size_t most =
+      storage_.shards_gradients() ? comm::chunk_of(slots, communicator_.size(), 0).size() : slots_.size();
+  const std::size_t passes = (most + micro - 1) / micro;
+  storage_.clear_gradients();
+  double loss = 0;
+  for (std::size_t pass = 0; pass < passes; ++pass) {
+    const std::size_t first = slots_.begin + pass * micro;
+    storage_.begin_pass(pass + 1 == passes);
+    if (first < slots_.end)
+      loss += train_slots(first, std::min(micro, slots_.end - first));
+    else
+      model_.idle();
   }
-  return {};
+  return loss;
+}
+
+double Engine::train_slots(std::size_t first, std::size_t count) {
+  const auto columns = static_cast<std::size_t>(recipe_.data.sequence_length) + 1;
+  const double scale =
+      1.0 / (static_cast<double>(recipe_.data.global_batch_size) * static_cast<double>(columns - 1));
+  tokens_.resize(count * columns);
+  for (std::size_t i = 0; i < count; ++i)
+    data_.read(state_.step, static_cast<std::int64_t>(first + i),
+               std::span(tokens_).subspan(i * columns, columns));
+  return model_.forward_backward(tokens_, static_cast<std::int64_t>(count), scale);
 }
 
 // The sums that decide on the update. Nobody has changed anything before all ranks are here.
 Status Engine::agree(double loss, bool want_stop, Sums& sums) {
+  if (auto status = queue_.wait_all(); !status) return status;
   std::vector<Vote> votes(static_cast<std::size_t>(communicator_.size()));
   auto& own = votes[static_cast<std::size_t>(communicator_.rank())];
-  for (const auto& piece : partition_.own_pieces())
-    own.squares += sum_of_squares(gradients_.span().subspan(piece.flat, piece.count));
+  for (const auto& piece : partition_.own_pieces()) own.squares += sum_of_squares(storage_.reduced(piece));
   own.loss = loss;
   own.stop = want_stop ? 1 : 0;
-  if (auto status = exchange(communicator_, votes); !status) return status;
+  if (auto status = queue_.run([&] { return exchange(communicator_, votes); }); !status) return status;
   std::vector<double> squares(votes.size());
   for (int rank = 0; rank < communicator_.size(); ++rank) {
     const auto& vote = votes[static_cast<std::size_t>(rank)];
@@ -203,82 +219,8 @@ Status Engine::agree(double loss, bool want_stop, Sums& sums) {
   return {};
 }
 
-Status Engine::gather_parameters() {
-  if (partition_.degree() == 1) return {};
-  for (const auto& unit : layout_.units())
-    if (auto status = shard_group_.all_gather(state_.parameters.span().subspan(unit.begin, unit.size()));
-        !status)
-      return status;
-  return {};
-}
-
-// Forward and backward of this rank's slots, in their order. The loss is this rank's part of the global mean.
-double Engine::accumulate_gradients() {
-  const auto columns = static_cast<std::size_t>(recipe_.data.sequence_length) + 1;
-  const auto micro = static_cast<std::size_t>(recipe_.data.micro_batch_size);
-  const double scale =
-      1.0 / (static_cast<double>(recipe_.data.global_batch_size) * static_cast<double>(columns - 1));
-  double loss = 0;
-  for (std::size_t slot = slots_.begin; slot < slots_.end; slot += micro) {
-    const std::size_t batch = std::min(micro, slots_.end - slot);
-    tokens_.resize(batch * columns);
-    for (std::size_t i = 0; i < batch; ++i)
-      data_.read(state_.step, static_cast<std::int64_t>(slot + i),
-                 std::span(tokens_).subspan(i * columns, columns));
-    loss += model_.forward_backward(tokens_, static_cast<std::int64_t>(batch), scale);
-  }
-  return loss;
-}
-
-Status Engine::save(CheckpointStore::Saved& saved) {
-  const std::int64_t keep = recipe_.checkpoint.keep;
-  const bool first = communicator_.rank() == 0;
-  if (partition_.degree() == 1) {
-    if (first) saved = checkpoints_.save(state_, manifest_facts(), keep);
-    return {};
-  }
-  const auto begin = std::chrono::steady_clock::now();
-  std::vector<Outcome> all;
-  const auto together = [&](auto&& body) { return exchange(communicator_, attempt(body), all); };
-  auto status = together([&] {
-    if (first) checkpoints_.begin(state_.step);
-    return std::string();
-  });
-  if (!status) return status;
-  throw_first_error(all);
-  status = together([&] {
-    return partition_.replica() == 0 ? checkpoints_.write_shard(state_).dump() : std::string("{}");
-  });
-  if (!status) return status;
-  if (!first) {
-    throw_first_error(all);
-    return {};
-  }
-  try {
-    throw_first_error(all);
-    auto files = nlohmann::json::object();
-    for (const auto& outcome : all) files.update(nlohmann::json::parse(outcome.text));
-    saved = checkpoints_.finish(state_.step, files, manifest_facts(), keep);
-  } catch (const std::exception&) {
-    checkpoints_.abandon(state_.step);
-    throw;
-  }
-  saved.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  return {};
-}
-
-nlohmann::json Engine::manifest_facts() const {
-  nlohmann::json facts = facts_;
-  facts["recipe"] = {{"name", recipe_.name}, {"hash", recipes::hash(recipes::freeze(recipe_))}};
-  facts["seed"] = recipe_.run.seed;
-  facts["world_size"] = communicator_.size();
-  facts["sharding"] = {{"kind", recipe_.parallel.sharding}, {"degree", partition_.degree()}};
-  facts["loss"] = last_loss_;
-  facts["precision"] = recipe_.model.precision;
-  facts["tokenizer"] = recipe_.data.tokenizer;
-  facts["data"] = {{"path", recipe_.data.path}, {"bytes", data_.bytes()}};
-  facts["tokens"] = state_.step * recipe_.data.global_batch_size * recipe_.data.sequence_length;
-  return facts;
+Status Engine::barrier() {
+  return queue_.run([&] { return communicator_.barrier(); });
 }
 
 }  // namespace stint::engine

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Training of one recipe on one rank: the state, the step, checkpoints. Every rank works on slots of its own;
 // the state is replicated, sharded, or sharded within groups of ranks and replicated among them. Knows
-// nothing of Slurm, the agent or where its peers run. One thread; every rank calls start(), step() and save()
-// alike.
+// nothing of Slurm, the agent or where its peers run. One thread; every rank calls start(), step(), save()
+// and barrier() alike. From start() on the communicator is the engine's.
 #pragma once
 
 #include <chrono>
@@ -18,9 +18,11 @@
 #include "trainer/comm/subgroup.h"
 #include "trainer/engine/buffer.h"
 #include "trainer/engine/checkpoint.h"
+#include "trainer/engine/comm_queue.h"
 #include "trainer/engine/data.h"
 #include "trainer/engine/optimizer.h"
 #include "trainer/engine/partition.h"
+#include "trainer/engine/unit_storage.h"
 #include "trainer/model/llama.h"
 
 namespace stint::engine {
@@ -31,6 +33,7 @@ struct StepReport {
   double grad_norm = 0;   // before clipping
   double learning_rate = 0;
   double seconds = 0;
+  double waited = 0;  // of these, for other ranks
   bool stop = false;  // some rank wants to stop; every rank sees it at the same step
 };
 
@@ -54,11 +57,14 @@ class Engine {
   // call it. `saved` is rank 0's. Throws Error; a FinalError where there is no room.
   comm::Status save(CheckpointStore::Saved& saved);
 
+  // All ranks are here, and nothing of the engine's is under way.
+  comm::Status barrier();
+
   std::int64_t current_step() const { return state_.step; }
   bool finished() const { return state_.step >= recipe_.run.steps; }
   std::int64_t parameter_count() const { return layout_.parameter_count(); }
   double last_loss() const { return last_loss_; }  // also after a resume; 0 before the first step
-  const State& state() const { return state_; }
+  const State& state() const { return state_; }    // after save() or barrier()
   const model::Layout& layout() const { return layout_; }
   // For people, from start(), on rank 0: checkpoints passed over with their causes, data of another size.
   const std::vector<std::string>& warnings() const { return warnings_; }
@@ -76,14 +82,17 @@ class Engine {
     bool stop = false;
   };
 
+  comm::Status train_step(bool want_stop, StepReport& report);
+  comm::Status save_sharded(CheckpointStore::Saved& saved);
   comm::Status load(bool& loaded);
   comm::Status try_checkpoint(std::int64_t step, bool& loaded);
   void take_facts(const nlohmann::json& manifest);
   std::vector<Slice> make_slices();
   double accumulate_gradients();
-  comm::Status reduce_gradients();
+  double train_slots(std::size_t first, std::size_t count);
   comm::Status agree(double loss, bool want_stop, Sums& sums);
-  comm::Status gather_parameters();
+  void initialize();
+  void round_parameters();
   nlohmann::json manifest_facts() const;
 
   recipes::Recipe recipe_;
@@ -97,13 +106,15 @@ class Engine {
   CheckpointStore checkpoints_;
   std::span<std::byte> room_;  // of the communicator's memory, what no buffer has taken
   State state_;
-  Buffer gradients_;
+  UnitStorage storage_;
   model::Llama model_;
   std::vector<Slice> slices_;
+  Round round_;
   comm::Range slots_;
   std::vector<std::int64_t> tokens_;  // of one micro batch
   double last_loss_ = 0;
   std::vector<std::string> warnings_;
+  CommQueue queue_;  // last: what is under way uses all the others
 };
 
 }  // namespace stint::engine

@@ -67,7 +67,7 @@ double clip_factor(double norm, double limit) {
 }
 
 void adamw_update(const AdamW& a, double learning_rate, double factor, std::int64_t update,
-                  std::span<const Slice> slices) {
+                  std::span<const Slice> slices, Round round) {
   const auto t = static_cast<double>(update);
   const auto f = [](double value) { return static_cast<float>(value); };
   const Scalars plain{1.0f,
@@ -82,9 +82,12 @@ void adamw_update(const AdamW& a, double learning_rate, double factor, std::int6
   Scalars decayed = plain;
   decayed.keep = f(1 - learning_rate * a.weight_decay);
 #pragma omp parallel for schedule(static)
-  for (const Slice& slice : slices)
+  for (const Slice& slice : slices) {
     update_slice(slice.decays ? decayed : plain, slice.count, slice.parameters, slice.gradients,
                  slice.exp_avg, slice.exp_avg_sq);
+    if (slice.operands != nullptr)
+      round(slice.parameters, static_cast<std::int64_t>(slice.count), slice.operands);
+  }
 }
 
 double learning_rate(const recipes::Recipe& recipe, std::int64_t index) {

@@ -27,7 +27,10 @@ struct Slice {
   float *exp_avg, *exp_avg_sq;
   std::size_t count;
   bool decays;
+  void* operands = nullptr;  // where a rounded copy of the parameters goes; null: nowhere
 };
+// Rounds `count` parameters to operands.
+using Round = void (*)(const float* parameters, std::int64_t count, void* operands);
 constexpr std::size_t kSlice = 1 << 16;
 
 // One update, in one pass (Loshchilov and Hutter 2019, with the bias corrections of Kingma and Ba 2015):
@@ -35,7 +38,7 @@ constexpr std::size_t kSlice = 1 << 16;
 //   p = p (1 - lr decay) - lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)
 // `update` is t, from 1. Slices that do not decay take no part in lr decay.
 void adamw_update(const AdamW& adamw, double learning_rate, double factor, std::int64_t update,
-                  std::span<const Slice> slices);
+                  std::span<const Slice> slices, Round round = nullptr);
 
 // For the step with this index, from 0: linear warm-up that reaches learning_rate at index warmup_steps - 1;
 // then the schedule: constant; towards min_learning_rate at index `steps` along a line (linear) or a half

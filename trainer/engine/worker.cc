@@ -218,7 +218,7 @@ int Worker::train(Engine& engine, const Connection& connection) {
     if (due || stopped || engine.finished()) save(engine);
   }
   // Nobody leaves before the last checkpoint is safe.
-  if (auto status = communicator.barrier(); !status) lose_peer(status);
+  if (auto status = engine.barrier(); !status) lose_peer(status);
   if (!engine.finished()) return contract::kExitRequeue;
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   tell({{"type", "finish"},

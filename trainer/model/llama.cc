@@ -13,14 +13,16 @@
 namespace stint::model {
 namespace {
 
-struct Norm {
-  float *weight, *gradient;
-};
-
-// Of a matrix product: [rows, columns], from `offset` in the flat buffers.
+// Of a matrix product: [rows, columns], from `offset` in its unit.
 struct Weight {
   std::size_t offset;
   std::int64_t rows, columns;
+};
+
+// Of a norm: from `offset` in its unit; which of the unit's norms it is.
+struct Norm {
+  std::size_t offset;
+  std::int64_t index;
 };
 
 struct Layer {
@@ -34,20 +36,33 @@ struct Llama::Impl {
   Config config;
   Operand operand;
   const Kernels& ops;
-  float *parameters, *gradients;
-  std::size_t floats;
-  Weight embedding, head;
+  Storage& storage;
+  bool checkpointing;
+  Weight embedding{}, head{};
   std::vector<Layer> layers;
-  Norm norm;
+  Norm norm{};
+  std::size_t head_unit;  // that of the embedding, where they are tied
   Workspace work;
+  // Of the unit that is worked on.
+  void* parameters = nullptr;
+  float* gradients = nullptr;
 
-  Impl(const Config& c, const Layout& layout, std::span<float> parameters, std::span<float> gradients);
+  Impl(const Config& c, const Layout& layout, Storage& storage, bool checkpointing);
   double run(std::span<const std::int64_t> tokens, std::int64_t batch, double scale, bool backward);
+  void run_forward();
+  void run_backward();
+
+  static std::size_t unit_of(std::size_t layer) { return layer + 1; }
+  void enter(std::size_t unit, std::initializer_list<Norm> norms);
+  void enter_layer(std::size_t i) { enter(unit_of(i), {layers[i].input_norm, layers[i].post_norm}); }
+  const float* weight_of(const Norm& norm) const;
 
   void take_tokens(std::span<const std::int64_t> tokens, std::int64_t batch);
   void normalise(const float* x, const void* delta, const Norm& norm, float* sum, float* scale);
   void forward_attention(const Layer& layer, const Activations& a);
+  void forward_gate_up(const Layer& layer, const Activations& a);
   void forward_feed_forward(const Layer& layer, const Activations& a);
+  void compute_again(const Layer& layer, const Activations& a);
   void forward_head(double scale, bool backward);
 
   void backward_norm(const float* x, const float* scale, const Norm& norm);
@@ -55,7 +70,6 @@ struct Llama::Impl {
   void backward_attention(const Layer& layer, const Activations& a);
 
   Matrix matrix(void* data, std::int64_t columns) const { return {data, work.rows(), columns}; }
-  Matrix take(const Weight& weight);
   Matrix values(const Weight& weight) const;
   void add_gradient(const Weight& weight, const Matrix& dy, const Matrix& x);
   void* dstream() const { return operand == Operand::kFloat ? work.dstream : work.dstream_operand; }
@@ -64,44 +78,55 @@ struct Llama::Impl {
   }
 };
 
-Llama::Impl::Impl(const Config& c, const Layout& layout, std::span<float> p, std::span<float> g)
+Llama::Impl::Impl(const Config& c, const Layout& layout, Storage& s, bool again)
     : config(c),
-      operand(c.bf16 ? bf16_operand() : Operand::kFloat),
+      operand(operand_of(c)),
       ops(*kernels_of(operand).front()),
-      parameters(p.data()),
-      gradients(g.data()),
-      floats(layout.floats()),
-      work(c, operand, floats) {
-  if (p.size() != floats || g.size() != floats)
-    fail("model: buffers of {} and {} floats do not fit a layout of {}", p.size(), g.size(), floats);
-  const auto weight = [&](const std::string& first, std::int64_t rows, std::int64_t columns) {
-    return Weight{layout.at(first).offset, rows, columns};
+      storage(s),
+      checkpointing(again),
+      head_unit(c.tied ? 0 : layout.units().size() - 1),
+      work(c, operand, again) {
+  std::size_t unit = 0;
+  const auto offset = [&](const std::string& name) {
+    return layout.at(name).offset - layout.units()[unit].begin;
   };
-  const auto norm_of = [&](const std::string& name) {
-    const auto offset = layout.at(name).offset;
-    return Norm{parameters + offset, gradients + offset};
-  };
-  embedding = weight("model.embed_tokens.weight", c.vocab_size, c.hidden_size);
+  embedding = {offset("model.embed_tokens.weight"), c.vocab_size, c.hidden_size};
   for (std::int64_t i = 0; i < c.layers; ++i) {
+    unit = unit_of(static_cast<std::size_t>(i));
     const std::string name = "model.layers." + std::to_string(i) + ".";
-    layers.push_back({norm_of(name + "input_layernorm.weight"),
-                      norm_of(name + "post_attention_layernorm.weight"),
-                      weight(name + "self_attn.q_proj.weight", work.attention().row(), c.hidden_size),
-                      weight(name + "self_attn.o_proj.weight", c.hidden_size, c.query_rows()),
-                      weight(name + "mlp.gate_proj.weight", 2 * c.intermediate_size, c.hidden_size),
-                      weight(name + "mlp.down_proj.weight", c.hidden_size, c.intermediate_size)});
+    layers.push_back({{offset(name + "input_layernorm.weight"), 0},
+                      {offset(name + "post_attention_layernorm.weight"), 1},
+                      {offset(name + "self_attn.q_proj.weight"), work.attention().row(), c.hidden_size},
+                      {offset(name + "self_attn.o_proj.weight"), c.hidden_size, c.query_rows()},
+                      {offset(name + "mlp.gate_proj.weight"), 2 * c.intermediate_size, c.hidden_size},
+                      {offset(name + "mlp.down_proj.weight"), c.hidden_size, c.intermediate_size}});
   }
-  norm = norm_of("model.norm.weight");
-  head = c.tied ? embedding : weight("lm_head.weight", c.vocab_size, c.hidden_size);
+  unit = head_unit;
+  norm = {offset("model.norm.weight"), 0};
+  head = c.tied ? embedding : Weight{offset("lm_head.weight"), c.vocab_size, c.hidden_size};
 }
 
 double Llama::Impl::run(std::span<const std::int64_t> tokens, std::int64_t batch, double scale,
                         bool backward) {
   take_tokens(tokens, batch);
-  ops.gather(parameters + embedding.offset, work.input, work.rows(), config.hidden_size,
-             work.layers.front().input);
+  run_forward();
+  enter(head_unit, {norm});
+  if (backward) gradients = storage.gradients(head_unit);
+  normalise(work.layers.back().middle, work.result, norm, work.last, work.last_scale);
+  forward_head(scale, backward);
+  if (backward) run_backward();
+  double loss = 0;
+  for (std::int64_t r = 0; r < work.rows(); ++r) loss += work.losses[r];
+  return loss * scale;
+}
+
+void Llama::Impl::run_forward() {
+  enter(0, {});
+  ops.gather(part(parameters, static_cast<std::int64_t>(embedding.offset)), work.input, work.rows(),
+             config.hidden_size, work.layers.front().input);
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const Activations& a = work.layers[i];
+    enter_layer(i);
     if (i == 0)
       normalise(a.input, nullptr, layers[i].input_norm, a.input, a.input_scale);
     else
@@ -110,21 +135,48 @@ double Llama::Impl::run(std::span<const std::int64_t> tokens, std::int64_t batch
     normalise(a.input, work.result, layers[i].post_norm, a.middle, a.middle_scale);
     forward_feed_forward(layers[i], a);
   }
-  normalise(work.layers.back().middle, work.result, norm, work.last, work.last_scale);
-  forward_head(scale, backward);
+}
 
-  if (backward) {
-    std::memset(work.dstream, 0, static_cast<std::size_t>(work.rows() * config.hidden_size) * sizeof(float));
-    backward_norm(work.last, work.last_scale, norm);
-    for (std::size_t i = layers.size(); i-- > 0;) {
-      backward_feed_forward(layers[i], work.layers[i]);
-      backward_attention(layers[i], work.layers[i]);
-    }
-    ops.scatter_add(work.dstream, work.input, work.rows(), config.hidden_size, gradients + embedding.offset);
+// From the head's derivative, in work.result.
+void Llama::Impl::run_backward() {
+  std::memset(work.dstream, 0, static_cast<std::size_t>(work.rows() * config.hidden_size) * sizeof(float));
+  backward_norm(work.last, work.last_scale, norm);
+  if (!config.tied) storage.complete(head_unit);
+  for (std::size_t i = layers.size(); i-- > 0;) {
+    enter_layer(i);
+    gradients = storage.gradients(unit_of(i));
+    if (checkpointing) compute_again(layers[i], work.layers[i]);
+    backward_feed_forward(layers[i], work.layers[i]);
+    backward_attention(layers[i], work.layers[i]);
+    storage.complete(unit_of(i));
   }
-  double loss = 0;
-  for (std::int64_t r = 0; r < work.rows(); ++r) loss += work.losses[r];
-  return loss * scale;
+  gradients = storage.gradients(0);
+  ops.scatter_add(work.dstream, work.input, work.rows(), config.hidden_size, gradients + embedding.offset);
+  storage.complete(0);
+}
+
+// Norms are few and wanted as floats.
+void Llama::Impl::enter(std::size_t unit, std::initializer_list<Norm> of_unit) {
+  parameters = const_cast<void*>(storage.parameters(unit));  // products do not write to what they read
+  if (operand == Operand::kFloat) return;
+  for (const Norm& n : of_unit) {
+    float* floats = work.norms + n.index * config.hidden_size;
+    std::fill_n(floats, config.hidden_size, 0.0f);
+    ops.add(part(parameters, static_cast<std::int64_t>(n.offset)), config.hidden_size, floats);
+  }
+}
+
+const float* Llama::Impl::weight_of(const Norm& n) const {
+  if (operand == Operand::kFloat) return static_cast<const float*>(parameters) + n.offset;
+  return work.norms + n.index * config.hidden_size;
+}
+
+// What the forward pass did not keep of a layer, but for what goes out of it.
+void Llama::Impl::compute_again(const Layer& layer, const Activations& a) {
+  normalise(a.input, nullptr, layer.input_norm, a.input, a.input_scale);
+  forward_attention(layer, a);
+  normalise(a.input, work.result, layer.post_norm, a.middle, a.middle_scale);
+  forward_gate_up(layer, a);
 }
 
 void Llama::Impl::take_tokens(std::span<const std::int64_t> tokens, std::int64_t batch) {
@@ -143,18 +195,8 @@ void Llama::Impl::take_tokens(std::span<const std::int64_t> tokens, std::int64_t
   }
 }
 
-// The weight as an operand: converted here, good until the end of the step.
-Matrix Llama::Impl::take(const Weight& weight) {
-  if (operand != Operand::kFloat)
-    ops.to_operand(parameters + weight.offset, weight.rows * weight.columns,
-                   part(work.weights, static_cast<std::int64_t>(weight.offset)));
-  return values(weight);
-}
-
 Matrix Llama::Impl::values(const Weight& weight) const {
-  void* data = operand == Operand::kFloat ? parameters + weight.offset
-                                          : part(work.weights, static_cast<std::int64_t>(weight.offset));
-  return {data, weight.rows, weight.columns};
+  return {part(parameters, static_cast<std::int64_t>(weight.offset)), weight.rows, weight.columns};
 }
 
 // weight's gradient += transposed(dy) x. Where operands are no floats, a slice of it at a time goes through
@@ -174,34 +216,38 @@ void Llama::Impl::add_gradient(const Weight& weight, const Matrix& dy, const Mat
 
 // work.normed = the norm of sum = x + delta.
 void Llama::Impl::normalise(const float* x, const void* delta, const Norm& n, float* sum, float* scale) {
-  ops.rms_norm(x, delta, n.weight, static_cast<float>(config.rms_norm_eps), work.rows(), config.hidden_size,
-               sum, scale, work.normed);
+  ops.rms_norm(x, delta, weight_of(n), static_cast<float>(config.rms_norm_eps), work.rows(),
+               config.hidden_size, sum, scale, work.normed);
 }
 
 // From work.normed to what is added to the stream, in work.result.
 void Llama::Impl::forward_attention(const Layer& layer, const Activations& a) {
   const auto& shape = work.attention();
-  multiply(operand, matrix(work.normed, config.hidden_size), take(layer.qkv).transposed(),
+  multiply(operand, matrix(work.normed, config.hidden_size), values(layer.qkv).transposed(),
            matrix(a.qkv, shape.row()));
   ops.rotate(a.qkv, shape, work.cosine, work.sine, 1);
   ops.attention(a.qkv, shape, a.mixed, a.lse, work.attention_scratch);
-  multiply(operand, matrix(a.mixed, config.query_rows()), take(layer.output).transposed(),
+  multiply(operand, matrix(a.mixed, config.query_rows()), values(layer.output).transposed(),
            matrix(work.result, config.hidden_size));
+}
+
+void Llama::Impl::forward_gate_up(const Layer& layer, const Activations& a) {
+  multiply(operand, matrix(work.normed, config.hidden_size), values(layer.gate_up).transposed(),
+           matrix(a.gate_up, 2 * config.intermediate_size));
 }
 
 void Llama::Impl::forward_feed_forward(const Layer& layer, const Activations& a) {
   const std::int64_t width = config.intermediate_size;
-  multiply(operand, matrix(work.normed, config.hidden_size), take(layer.gate_up).transposed(),
-           matrix(a.gate_up, 2 * width));
+  forward_gate_up(layer, a);
   ops.swiglu(a.gate_up, work.rows(), width, work.inside);
-  multiply(operand, matrix(work.inside, width), take(layer.down).transposed(),
+  multiply(operand, matrix(work.inside, width), values(layer.down).transposed(),
            matrix(work.result, config.hidden_size));
 }
 
 // From work.normed to the losses; with `backward` also the derivative by work.normed, in work.result. A few
 // rows of logits at a time.
 void Llama::Impl::forward_head(double scale, bool backward) {
-  const Matrix weight = take(head);
+  const Matrix weight = values(head);
   for (std::int64_t row = 0; row < work.rows(); row += work.logit_rows) {
     const std::int64_t rows = std::min(work.logit_rows, work.rows() - row), width = config.hidden_size;
     const Matrix x{part(work.normed, row * width), rows, width};
@@ -217,8 +263,8 @@ void Llama::Impl::forward_head(double scale, bool backward) {
 
 // From work.result, the derivative by a norm's output, to that by its input, added to the stream's.
 void Llama::Impl::backward_norm(const float* x, const float* scale, const Norm& n) {
-  ops.rms_norm_backward(work.result, x, scale, n.weight, work.rows(), config.hidden_size, work.dstream,
-                        n.gradient, work.dstream_operand, work.norm_scratch);
+  ops.rms_norm_backward(work.result, x, scale, weight_of(n), work.rows(), config.hidden_size, work.dstream,
+                        gradients + n.offset, work.dstream_operand, work.norm_scratch);
 }
 
 void Llama::Impl::backward_feed_forward(const Layer& layer, const Activations& a) {
@@ -228,7 +274,7 @@ void Llama::Impl::backward_feed_forward(const Layer& layer, const Activations& a
   multiply(operand, dy, values(layer.down), inside);
   ops.swiglu_backward(a.gate_up, work.inside, work.rows(), width);
   add_gradient(layer.down, dy, inside);
-  ops.scale_rows(a.middle, a.middle_scale, layer.post_norm.weight, work.rows(), config.hidden_size,
+  ops.scale_rows(a.middle, a.middle_scale, weight_of(layer.post_norm), work.rows(), config.hidden_size,
                  work.normed);
   add_gradient(layer.gate_up, gate_up, normed);
   multiply(operand, gate_up, values(layer.gate_up), matrix(work.result, config.hidden_size));
@@ -243,16 +289,15 @@ void Llama::Impl::backward_attention(const Layer& layer, const Activations& a) {
   multiply(operand, dy, values(layer.output), matrix(work.result, config.query_rows()));
   ops.attention_backward(a.qkv, a.mixed, work.result, a.lse, shape, work.dqkv, work.attention_scratch);
   ops.rotate(work.dqkv, shape, work.cosine, work.sine, -1);
-  ops.scale_rows(a.input, a.input_scale, layer.input_norm.weight, work.rows(), config.hidden_size,
+  ops.scale_rows(a.input, a.input_scale, weight_of(layer.input_norm), work.rows(), config.hidden_size,
                  work.normed);
   add_gradient(layer.qkv, dqkv, normed);
   multiply(operand, dqkv, values(layer.qkv), matrix(work.result, config.hidden_size));
   backward_norm(a.input, a.input_scale, layer.input_norm);
 }
 
-Llama::Llama(const Config& config, const Layout& layout, std::span<float> parameters,
-             std::span<float> gradients)
-    : impl_(std::make_unique<Impl>(config, layout, parameters, gradients)) {}
+Llama::Llama(const Config& config, const Layout& layout, Storage& storage, bool checkpointing)
+    : impl_(std::make_unique<Impl>(config, layout, storage, checkpointing)) {}
 
 Llama::~Llama() = default;
 
@@ -264,15 +309,45 @@ double Llama::forward(std::span<const std::int64_t> tokens, std::int64_t batch, 
   return impl_->run(tokens, batch, scale, false);
 }
 
-void initialize(const Config& config, const Layout& layout, std::uint64_t seed, std::span<float> parameters) {
+void Llama::idle() {
+  auto& storage = impl_->storage;
+  const std::size_t layers = impl_->layers.size(), head = impl_->head_unit;
+  const auto pass = [&](std::size_t unit) {
+    storage.gradients(unit);
+    storage.complete(unit);
+  };
+  for (std::size_t unit = 0; unit <= layers; ++unit) storage.parameters(unit);
+  storage.parameters(head);
+  if (head != 0) pass(head);
+  for (std::size_t unit = layers; unit > 0; --unit) {
+    storage.parameters(unit);
+    pass(unit);
+  }
+  pass(0);
+}
+
+Operand operand_of(const Config& config) {
+  return config.bf16 ? bf16_operand() : Operand::kFloat;
+}
+
+void initialize(const Config& config, const Layout& layout, std::uint64_t seed, std::size_t unit,
+                std::span<float> parameters) {
+  const Unit& whole = layout.units()[unit];
   std::fill(parameters.begin(), parameters.end(), 0.0f);
   for (const auto& p : layout.parameters()) {
-    const auto values = parameters.subspan(p.offset, p.count);
+    if (p.offset < whole.begin || p.offset >= whole.end) continue;
+    const auto values = parameters.subspan(p.offset - whole.begin, p.count);
     if (p.is_norm())
       std::fill(values.begin(), values.end(), 1.0f);
     else
       fill_normal(values, seed, p.name, config.initializer_range);
   }
+}
+
+void initialize(const Config& config, const Layout& layout, std::uint64_t seed, std::span<float> parameters) {
+  for (std::size_t unit = 0; unit < layout.units().size(); ++unit)
+    initialize(config, layout, seed, unit,
+               parameters.subspan(layout.units()[unit].begin, layout.units()[unit].size()));
 }
 
 }  // namespace stint::model

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Llama architecture: RMSNorm, rotary embedding (half-split, as Hugging Face), causal grouped-query
 // attention, SwiGLU; forward and backward by hand, on the operations of kernels.h and the products of
-// products.h. Parameters and gradients are the caller's flat buffers in Layout's order; all else is laid out
-// at the first call for a shape of batch and kept. One thread a model (OpenMP's and ATen's pool beneath).
+// products.h. Parameters and gradients are in the caller's Storage; all else is laid out at the first call
+// for a shape of batch and kept. One thread a model (OpenMP's and ATen's pool beneath).
 #pragma once
 
 #include <cstdint>
@@ -11,16 +11,24 @@
 
 #include "trainer/model/config.h"
 #include "trainer/model/products.h"
+#include "trainer/model/storage.h"
 
 namespace stint::model {
 
-// Normal(0, initializer_range) by (seed, name), norms one, padding zero.
+// Normal(0, initializer_range) by (seed, name), norms one, padding zero. `parameters`: of one unit.
+void initialize(const Config& config, const Layout& layout, std::uint64_t seed, std::size_t unit,
+                std::span<float> parameters);
+// The same of all units.
 void initialize(const Config& config, const Layout& layout, std::uint64_t seed, std::span<float> parameters);
+
+// What the model's parameters are.
+Operand operand_of(const Config& config);
 
 class Llama {
  public:
-  // Both spans have layout.floats() elements, are 64-byte aligned and outlive the model.
-  Llama(const Config& config, const Layout& layout, std::span<float> parameters, std::span<float> gradients);
+  // The storage outlives the model. `checkpointing`: only the input of each layer is kept for the backward
+  // pass, which computes the rest again; the same bits in less memory.
+  Llama(const Config& config, const Layout& layout, Storage& storage, bool checkpointing = false);
   ~Llama();
   Llama(const Llama&) = delete;
   Llama& operator=(const Llama&) = delete;
@@ -29,6 +37,9 @@ class Llama {
   // summed over batch * length tokens times `scale`, and adds its derivative to the gradients. Throws Error
   // on tokens outside of the vocabulary, FinalError when the memory does not suffice.
   double forward_backward(std::span<const std::int64_t> tokens, std::int64_t batch, double scale);
+  // Asks the storage for the same things in the same order and computes nothing, where others have one more
+  // batch.
+  void idle();
   // The same sum without derivatives.
   double forward(std::span<const std::int64_t> tokens, std::int64_t batch, double scale);
 

@@ -30,11 +30,11 @@ std::int64_t rows_at_a_time(std::int64_t rows, std::int64_t vocab_size) {
 
 }  // namespace
 
-Workspace::Workspace(const Config& config, Operand operand, std::size_t parameters)
+Workspace::Workspace(const Config& config, Operand operand, bool checkpointing)
     : layers(static_cast<std::size_t>(config.layers)),
       config_(config),
       operand_(operand),
-      parameters_(parameters) {
+      checkpointing_(checkpointing) {
   shape_.heads = config.heads;
   shape_.key_value_heads = config.key_value_heads;
   shape_.head_size = config.head_size();
@@ -52,7 +52,7 @@ void Workspace::fit(std::int64_t batch, std::int64_t length) {
   logit_rows = rows_at_a_time(rows(), c.vocab_size);
 
   if (!floats) {
-    arena_.ask(weights, static_cast<std::int64_t>(parameters_), 1, element);
+    arena_.ask(norms, 2, c.hidden_size);
     arena_.ask(dstream_operand, rows(), c.hidden_size, element);
     arena_.ask(dweight, std::max({kSlice, c.hidden_size, c.intermediate_size}), 1, element);
   }
@@ -78,6 +78,11 @@ void Workspace::fit(std::int64_t batch, std::int64_t length) {
     shape_.batch = 0;
     fail_for_memory(batch, length, bytes);
   }
+  for (auto& layer : layers) {
+    const auto input = layer.input;
+    if (checkpointing_) layer = layers.front();
+    layer.input = input;
+  }
   fill_rotary_tables();
 }
 
@@ -85,6 +90,7 @@ void Workspace::ask_for_layers() {
   const std::size_t element = bytes_of(operand_);
   for (auto& layer : layers) {
     arena_.ask(layer.input, rows(), config_.hidden_size);
+    if (checkpointing_ && &layer != &layers.front()) continue;
     arena_.ask(layer.middle, rows(), config_.hidden_size);
     arena_.ask(layer.input_scale, rows());
     arena_.ask(layer.middle_scale, rows());

@@ -12,7 +12,8 @@
 
 namespace stint::model {
 
-// What a layer's backward pass needs of its forward pass. "operand": in the products' type.
+// What a layer's backward pass needs of its forward pass. "operand": in the products' type. With activation
+// checkpointing all layers share all but `input`.
 struct Activations {
   float *input, *middle;              // the residual stream before attention, and before the feed-forward
   float *input_scale, *middle_scale;  // of their norms
@@ -22,8 +23,7 @@ struct Activations {
 
 class Workspace {
  public:
-  // `parameters`: the length of the flat buffer.
-  Workspace(const Config& config, Operand operand, std::size_t parameters);
+  Workspace(const Config& config, Operand operand, bool checkpointing);
 
   // Makes it fit. Throws FinalError when there is no such memory.
   void fit(std::int64_t batch, std::int64_t length);
@@ -32,7 +32,7 @@ class Workspace {
   const AttentionShape& attention() const { return shape_; }
 
   std::vector<Activations> layers;
-  void* weights = nullptr;  // all parameters as operands; unset where those are floats
+  float* norms = nullptr;                            // a unit's norm weights; unset where operands are floats
   std::int64_t *input = nullptr, *target = nullptr;  // tokens, one a row
   float *cosine = nullptr, *sine = nullptr;          // [length, head_size / 2]
   float *last = nullptr, *last_scale = nullptr;      // the residual stream after the last layer
@@ -54,7 +54,7 @@ class Workspace {
 
   Config config_;
   Operand operand_;
-  std::size_t parameters_;
+  bool checkpointing_;
   AttentionShape shape_;
   Arena arena_;
 };

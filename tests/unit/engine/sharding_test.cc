@@ -23,7 +23,8 @@ recipes::Recipe recipe_of(const Cut& cut, const TemporaryFolder& folder) {
   auto recipe = tiny_recipe(write_text(folder.path / "text", sample_text()));
   recipe.parallel.sharding = cut.sharding;
   recipe.parallel.shard_degree = cut.degree;
-  recipe.optim.grad_clip = 0.1;  // so that the gradient's norm is of influence
+  recipe.optim.grad_clip = 0.1;      // so that the gradient's norm is of influence
+  recipe.data.micro_batch_size = 6;  // else zero2 and zero3 add in another order
   return recipe;
 }
 
@@ -49,7 +50,9 @@ Bits weights_after(const Cut& cut, std::int64_t steps,
 class Sharding : public testing::TestWithParam<Cut> {};
 INSTANTIATE_TEST_SUITE_P(Cuts, Sharding,
                          testing::Values(Cut{"zero1", 1}, Cut{"zero1", 2}, Cut{"zero1", 3}, Cut{"zero1", 4},
-                                         Cut{"zero1", 6}),
+                                         Cut{"zero1", 6}, Cut{"zero2", 1}, Cut{"zero2", 2}, Cut{"zero2", 3},
+                                         Cut{"zero3", 1}, Cut{"zero3", 2}, Cut{"zero3", 3}, Cut{"zero3", 4},
+                                         Cut{"hybrid", 4, 2}, Cut{"hybrid", 6, 2}, Cut{"hybrid", 4, 4}),
                          [](const auto& info) { return name_of(info.param); });
 
 TEST_P(Sharding, GivesTheBitsOfReplicatedState) {
@@ -73,7 +76,58 @@ TEST_P(Sharding, ResumesWithTheBitsOfAnUndisturbedRun) {
   EXPECT_TRUE(checkpoint_of(recipe, folder, 5) == weights_after(GetParam(), 5));
 }
 
-const std::vector<Cut> kCuts = {{"none", 1}, {"none", 3}, {"zero1", 2}, {"zero1", 3}};
+TEST_P(Sharding, GivesTheSameBitsWithoutOverlapAndWithActivationCheckpointing) {
+  const auto plain = weights_after(GetParam(), 4);
+  const auto change = [](recipes::Recipe& recipe) {
+    recipe.parallel.overlap = false;
+    recipe.parallel.activation_checkpointing = true;
+  };
+  EXPECT_TRUE(weights_after(GetParam(), 4, change) == plain);
+}
+
+// Of four ranks two have two micro-batches and two have one; so one of theirs is empty.
+TEST(ShardedPasses, RanksWithFewerMicroBatchesKeepUp) {
+  const auto change = [](recipes::Recipe& recipe) { recipe.data.micro_batch_size = 1; };
+  for (const bool tied : {false, true}) {
+    const auto both = [&](recipes::Recipe& recipe) {
+      change(recipe);
+      recipe.model.tie_word_embeddings = tied;
+    };
+    const auto expected = weights_after({"none", 4}, 4, both);
+    for (const Cut& cut : {Cut{"zero2", 4}, Cut{"zero3", 4}, Cut{"hybrid", 4, 2}}) {
+      const auto found = weights_after(cut, 4, both);
+      ASSERT_EQ(found.parameters.size(), expected.parameters.size());
+      for (std::size_t i = 0; i < expected.parameters.size(); ++i)
+        ASSERT_NEAR(found.parameters[i], expected.parameters[i], 2e-3) << name_of(cut) << " " << i;
+    }
+  }
+}
+
+TEST(ShardedStep, LostPeerIsAStatusInEverySharding) {
+  for (const Cut& cut : {Cut{"zero1", 2}, Cut{"zero2", 2}, Cut{"zero3", 2}}) {
+    const TemporaryFolder folder;
+    const auto recipe = recipe_of(cut, folder);
+    comm::MemoryNetwork network(2);
+    const auto body = [&](int rank) {
+      model::start_mathematics(1);
+      comm::RingCommunicator communicator(network.transport(rank), 1, kTimeout);
+      Engine engine(recipe, folder.run(), communicator, {});
+      ASSERT_TRUE(engine.start());
+      StepReport report;
+      ASSERT_TRUE(engine.step(false, report));
+      ASSERT_TRUE(engine.barrier());
+      if (rank == 1) return network.kill(1);
+      const auto status = engine.step(false, report);
+      EXPECT_EQ(status.code, comm::Code::kPeerFailed) << cut.sharding;
+      EXPECT_EQ(engine.current_step(), 1);
+    };
+    std::jthread other(body, 1);
+    body(0);
+  }
+}
+
+const std::vector<Cut> kCuts = {{"none", 1},  {"none", 3},  {"zero1", 2},    {"zero1", 3},
+                                {"zero2", 2}, {"zero3", 3}, {"hybrid", 4, 2}};
 
 TEST(ShardedCheckpoint, AnyCutLoadsAnyOthers) {
   for (const auto& writer : kCuts) {

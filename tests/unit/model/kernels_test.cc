@@ -62,10 +62,12 @@ TEST_P(Kernel, AddsAndScattersInPlace) {
     for (std::size_t i = 0; i < kWidth; ++i)
       sums[static_cast<std::size_t>(index[r]) * kWidth + i] += in[r * kWidth + i];
   EXPECT_EQ(table, sums);
-  ops().gather(table.data(), index.data(), kRows, kWidth, out.data());
+  Operands rows(operand(), table);
+  ops().gather(rows.data(), index.data(), kRows, kWidth, out.data());
   for (std::size_t r = 0; r < kRows; ++r)
     for (std::size_t i = 0; i < kWidth; ++i)
-      ASSERT_EQ(out[r * kWidth + i], table[static_cast<std::size_t>(index[r]) * kWidth + i]);
+      ASSERT_EQ(out[r * kWidth + i],
+                static_cast<float>(rows[index[r] * kWidth + static_cast<std::int64_t>(i)]));
 }
 
 // Plain RMSNorm of one row in double.

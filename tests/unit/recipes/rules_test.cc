@@ -39,6 +39,15 @@ TEST(Rules, EachRuleNamesItsKeysAndValues) {
             "use that or leave them out");
   EXPECT_EQ(problem("optim.schedule=warmup_stable_decay,optim.decay_steps=6,optim.warmup_steps=5"),
             "small: optim.warmup_steps 5 and decay_steps 6 are together more than run.steps 10");
+  EXPECT_EQ(problem("parallel.shard_degree=2"),
+            "small: parallel.shard_degree 2 with parallel.sharding none; it is of hybrid: use that or leave "
+            "it out");
+  EXPECT_EQ(problem("parallel.sharding=hybrid"),
+            "small: parallel.sharding hybrid has nothing to share out in a node of one worker; set "
+            "parallel.shard_degree or use zero3");
+  EXPECT_EQ(problem("parallel.sharding=hybrid,parallel.shard_degree=3,resources.workers_per_node=2"),
+            "small: parallel.shard_degree 3 does not divide the 4 workers (resources.nodes times "
+            "resources.workers_per_node); take one that does");
   EXPECT_EQ(
       problem("resilience.heartbeat_interval=400ms"),
       "small: resilience.heartbeat_timeout 1000ms is less than 3 times resilience.heartbeat_interval 400ms");
@@ -52,7 +61,7 @@ TEST(Rules, LimitsThemselvesAreAllowed) {
                 "model.num_key_value_heads=2,model.hidden_size=4"),
             "no error");
   EXPECT_EQ(folder.problem("small,data.path=t,optim.schedule=warmup_stable_decay,optim.decay_steps=5,"
-                           "optim.warmup_steps=5"),
+                           "optim.warmup_steps=5,parallel.sharding=hybrid,parallel.shard_degree=2"),
             "no error");
 }
 

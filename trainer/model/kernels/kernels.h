@@ -42,8 +42,8 @@ struct Kernels {
   void (*to_operand)(const float* x, std::int64_t count, void* operand);
   void (*add)(const void* operand, std::int64_t count, float* y);
 
-  // out[r] = table[index[r]], and table[index[r]] += rows[r] in the order of r.
-  void (*gather)(const float* table, const std::int64_t* index, std::int64_t rows, std::int64_t width,
+  // out[r] = table[index[r]] (operand), and table[index[r]] += rows[r] in the order of r.
+  void (*gather)(const void* table, const std::int64_t* index, std::int64_t rows, std::int64_t width,
                  float* out);
   void (*scatter_add)(const float* in, const std::int64_t* index, std::int64_t rows, std::int64_t width,
                       float* table);

@@ -22,12 +22,13 @@ void add(const void* operand, std::int64_t count, float* y) {
     for (std::int64_t i = begin, end = smaller(begin + kChunk, count); i < end; ++i) y[i] += load(in[i]);
 }
 
-void gather(const float* table, const std::int64_t* index, std::int64_t rows, std::int64_t width,
-            float* out) {
+template <typename T>
+void gather(const void* table, const std::int64_t* index, std::int64_t rows, std::int64_t width, float* out) {
 #pragma omp parallel for schedule(static)
-  for (std::int64_t r = 0; r < rows; ++r)
-    __builtin_memcpy(out + r * width, table + index[r] * width,
-                     static_cast<std::size_t>(width) * sizeof(float));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const T* in = static_cast<const T*>(table) + index[r] * width;
+    for (std::int64_t i = 0; i < width; ++i) out[r * width + i] = load(in[i]);
+  }
 }
 
 // Threads share the columns: a row of the table may be wanted more than once.
@@ -49,7 +50,7 @@ template <typename T>
 void add_rows(Kernels& table) {
   table.to_operand = to_operand<T>;
   table.add = add<T>;
-  table.gather = gather;
+  table.gather = gather<T>;
   table.scatter_add = scatter_add;
 }
 STINT_FOR_EACH_OPERAND(add_rows);

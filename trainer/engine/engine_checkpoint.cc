@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine's side of checkpoints: which one all ranks can use, and who writes what.
+#include <algorithm>
+
+#include "trainer/engine/engine.h"
+#include "trainer/engine/exchange.h"
+
+namespace stint::engine {
+
+using comm::Status;
+
+// From the newest checkpoint that every rank of the first copy can use.
+Status Engine::load(bool& loaded) {
+  std::vector<std::int64_t> steps;
+  const Outcome listed = attempt([&] {
+    if (communicator_.rank() != 0) return std::string();
+    checkpoints_.prepare();
+    steps = checkpoints_.steps();
+    return std::string();
+  });
+  std::vector<Outcome> all;
+  auto status = queue_.run([&] { return exchange(communicator_, listed, all); });
+  if (!status) return status;
+  throw_first_error(all);
+  for (std::size_t i = 0;; ++i) {
+    std::int64_t step = i < steps.size() ? steps[i] : -1;
+    status =
+        queue_.run([&] { return communicator_.broadcast(std::as_writable_bytes(std::span(&step, 1)), 0); });
+    if (!status) return status;
+    if (step < 0) break;
+    status = try_checkpoint(step, loaded);
+    if (!status || loaded) return status;
+  }
+  if (!warnings_.empty())
+    fail("no checkpoint of this run can be used ({}); move its folder away to start from step 0",
+         warnings_.front());
+  return {};
+}
+
+Status Engine::try_checkpoint(std::int64_t step, bool& loaded) {
+  nlohmann::json manifest;
+  const Outcome mine = attempt([&] {
+    if (partition_.replica() == 0) manifest = checkpoints_.load(step, state_);
+    return std::string();
+  });
+  std::vector<Outcome> all;
+  const auto status = queue_.run([&] { return exchange(communicator_, mine, all); });
+  if (!status) return status;
+  const auto failed =
+      std::find_if(all.begin(), all.end(), [](const Outcome& o) { return o.kind != Outcome::kDone; });
+  loaded = failed == all.end();
+  if (!loaded) warnings_.push_back(failed->text);
+  if (!loaded) return {};
+  if (communicator_.rank() == 0)
+    take_facts(manifest);
+  else
+    warnings_.clear();
+  return {};
+}
+
+void Engine::take_facts(const nlohmann::json& manifest) {
+  for (auto& skipped : warnings_) skipped += "; going back to the one before";
+  last_loss_ = manifest.value("loss", 0.0);
+  const auto bytes = manifest.value("data", nlohmann::json::object()).value("bytes", data_.bytes());
+  if (bytes != data_.bytes())
+    warnings_.push_back(
+        fmt::format("data: {} has {} bytes, the checkpoint of step {} was trained on {}; the run goes "
+                    "on with other batches",
+                    recipe_.data.path, data_.bytes(), state_.step, bytes));
+}
+
+Status Engine::save(CheckpointStore::Saved& saved) {
+  if (partition_.degree() > 1) return save_sharded(saved);
+  if (communicator_.rank() == 0) saved = checkpoints_.save(state_, manifest_facts(), recipe_.checkpoint.keep);
+  return {};
+}
+
+Status Engine::save_sharded(CheckpointStore::Saved& saved) {
+  const auto start = std::chrono::steady_clock::now();
+  const bool first = communicator_.rank() == 0;
+  std::vector<Outcome> all;
+  const auto together = [&](auto&& body) {
+    const Outcome mine = attempt(body);
+    return queue_.run([&] { return exchange(communicator_, mine, all); });
+  };
+  auto status = together([&] {
+    if (first) checkpoints_.begin(state_.step);
+    return std::string();
+  });
+  if (!status) return status;
+  throw_first_error(all);
+  status = together([&] {
+    return partition_.replica() == 0 ? checkpoints_.write_shard(state_).dump() : std::string("{}");
+  });
+  if (!status) return status;
+  try {
+    throw_first_error(all);
+    if (!first) return {};
+    auto files = nlohmann::json::object();
+    for (const auto& outcome : all) files.update(nlohmann::json::parse(outcome.text));
+    saved = checkpoints_.finish(state_.step, files, manifest_facts(), recipe_.checkpoint.keep);
+  } catch (const std::exception&) {
+    if (first) checkpoints_.abandon(state_.step);
+    throw;
+  }
+  saved.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return {};
+}
+
+nlohmann::json Engine::manifest_facts() const {
+  nlohmann::json facts = facts_;
+  facts["recipe"] = {{"name", recipe_.name}, {"hash", recipes::hash(recipes::freeze(recipe_))}};
+  facts["seed"] = recipe_.run.seed;
+  facts["world_size"] = communicator_.size();
+  facts["sharding"] = {{"kind", recipe_.parallel.sharding}, {"degree", partition_.degree()}};
+  facts["loss"] = last_loss_;
+  facts["precision"] = recipe_.model.precision;
+  facts["tokenizer"] = recipe_.data.tokenizer;
+  facts["data"] = {{"path", recipe_.data.path}, {"bytes", data_.bytes()}};
+  facts["tokens"] = state_.step * recipe_.data.global_batch_size * recipe_.data.sequence_length;
+  return facts;
+}
+
+}  // namespace stint::engine

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/engine/unit_storage.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace stint::engine {
+namespace {
+
+using comm::Status;
+using model::Operand;
+
+std::size_t floats_for(std::size_t operands, Operand operand) {
+  return (operands * bytes_of(operand) + sizeof(float) - 1) / sizeof(float);
+}
+
+bool has_head(const model::Layout& layout) {
+  return layout.parameters().back().name == "lm_head.weight";
+}
+
+}  // namespace
+
+UnitStorage::UnitStorage(const model::Layout& layout, const Partition& partition, ShardedKinds sharded,
+                         Operand operand, std::span<float> masters, Groups groups, CommQueue& queue,
+                         std::span<std::byte>& room)
+    : layout_(layout),
+      partition_(partition),
+      sharded_(sharded),
+      operand_(operand),
+      masters_(masters),
+      groups_(groups),
+      queue_(queue),
+      published_(layout.units().size()) {
+  const bool floats = operand == Operand::kFloat;
+  if (!floats && !sharded.parameters)
+    whole_operands_ = Buffer::within(room, floats_for(layout.floats(), operand));
+  if (!floats && sharded.parameters) shard_operands_ = Buffer(floats_for(partition.shard_floats(), operand));
+  if (sharded.gradients)
+    shard_gradients_ = Buffer(partition.shard_floats());
+  else
+    whole_gradients_ = Buffer::within(room, layout.floats());
+  for (const std::size_t count : slot_floats(layout)) {
+    if (sharded.gradients) gradient_slots_.push_back({Buffer::within(room, count), {}, 0, false});
+    if (sharded.parameters)
+      parameter_slots_.push_back({Buffer::within(room, floats_for(count, operand)), {}, 0, false});
+  }
+  const std::size_t head = has_head(layout) ? layout.units().size() - 1 : 0;
+  const std::size_t layers = layout.units().size() - (head == 0 ? 1 : 2);
+  for (std::size_t unit = 0; unit <= layers; ++unit) order_.push_back(unit);
+  order_.push_back(head);
+  for (std::size_t unit = layers; unit > 0; --unit) order_.push_back(unit);
+}
+
+std::size_t UnitStorage::room_bytes(const model::Layout& layout, ShardedKinds sharded, Operand operand) {
+  std::size_t bytes = 0;
+  if (operand != Operand::kFloat && !sharded.parameters)
+    bytes += Buffer::room_for(floats_for(layout.floats(), operand));
+  if (!sharded.gradients) bytes += Buffer::room_for(layout.floats());
+  for (const std::size_t count : slot_floats(layout)) {
+    if (sharded.gradients) bytes += Buffer::room_for(count);
+    if (sharded.parameters) bytes += Buffer::room_for(floats_for(count, operand));
+  }
+  return bytes;
+}
+
+// Two for the layers, which follow each other, and one for the units that hold the vocabulary.
+std::vector<std::size_t> UnitStorage::slot_floats(const model::Layout& layout) {
+  const auto& units = layout.units();
+  const std::size_t vocabulary =
+      has_head(layout) ? std::max(units.front().size(), units.back().size()) : units.front().size();
+  return {units[1].size(), units[1].size(), vocabulary};
+}
+
+std::size_t UnitStorage::slot_of(std::size_t unit) const {
+  const bool vocabulary = unit == 0 || (has_head(layout_) && unit + 1 == layout_.units().size());
+  return vocabulary ? 2 : unit % 2;
+}
+
+comm::Data UnitStorage::data(std::byte* begin, std::size_t count) const {
+  if (operand_ == Operand::kBf16) return std::span(reinterpret_cast<comm::Bf16*>(begin), count);
+  return std::span(reinterpret_cast<float*>(begin), count);
+}
+
+void UnitStorage::require(CommQueue::Ticket ticket) {
+  if (auto status = queue_.wait(ticket); !status) throw CommFailure(std::move(status));
+}
+
+void UnitStorage::begin_pass(bool last) {
+  next_ = 0;
+  last_ = last;
+}
+
+const void* UnitStorage::parameters(std::size_t unit) {
+  if (!sharded_.parameters) {
+    require(published_[unit]);
+    return whole() + layout_.units()[unit].begin * bytes_of(operand_);
+  }
+  gather(unit);
+  if (++next_ < order_.size())
+    gather(order_[next_]);
+  else if (!last_)
+    gather(order_[0]);
+  const Slot& slot = parameter_slots_[slot_of(unit)];
+  require(slot.ticket);
+  return slot.memory.span().data();
+}
+
+// Into its slot, unless it is there already.
+void UnitStorage::gather(std::size_t unit) {
+  Slot& slot = parameter_slots_[slot_of(unit)];
+  if (slot.unit == unit) return;
+  slot.unit = unit;
+  const auto& all = layout_.units()[unit];
+  const Piece& own = partition_.shard_pieces()[unit];
+  auto* memory = reinterpret_cast<std::byte*>(slot.memory.span().data());
+  std::memcpy(memory + (own.flat - all.begin) * bytes_of(operand_), shard() + own.held * bytes_of(operand_),
+              own.count * bytes_of(operand_));
+  if (partition_.degree() == 1) return;
+  slot.ticket =
+      queue_.post([this, whole = data(memory, all.size())] { return groups_.shard.all_gather(whole); });
+}
+
+float* UnitStorage::gradients(std::size_t unit) {
+  if (!sharded_.gradients) return &whole_gradients_.span()[layout_.units()[unit].begin];
+  Slot& slot = gradient_slots_[slot_of(unit)];
+  if (slot.unit != unit || !slot.open) {
+    require(slot.ticket);
+    slot.unit = unit;
+    slot.open = true;
+    std::ranges::fill(slot.memory.span().first(layout_.units()[unit].size()), 0.0F);
+  }
+  return slot.memory.span().data();
+}
+
+void UnitStorage::complete(std::size_t unit) {
+  const auto& all = layout_.units()[unit];
+  if (!sharded_.gradients) {
+    if (last_)
+      queue_.post([=, this] { return reduce(unit, whole_gradients_.span().subspan(all.begin, all.size())); });
+    return;
+  }
+  Slot& slot = gradient_slots_[slot_of(unit)];
+  slot.open = false;
+  slot.ticket = queue_.post([=, this, values = slot.memory.span().first(all.size())]() -> Status {
+    if (auto status = reduce(unit, values); !status) return status;
+    const Piece& own = partition_.shard_pieces()[unit];
+    const auto from = values.subspan(own.flat - all.begin, own.count);
+    const auto to = shard_gradients_.span().subspan(own.held, own.count);
+    for (std::size_t i = 0; i < to.size(); ++i) to[i] += from[i];
+    return {};
+  });
+}
+
+// The shard's chunk of a unit to its sum over all ranks.
+Status UnitStorage::reduce(std::size_t unit, std::span<float> values) {
+  if (auto status = groups_.shard.reduce_scatter(values); !status) return status;
+  const Piece& own = partition_.shard_pieces()[unit];
+  return groups_.replica.all_reduce(values.subspan(own.flat - layout_.units()[unit].begin, own.count));
+}
+
+void UnitStorage::clear_gradients() {
+  std::ranges::fill((sharded_.gradients ? shard_gradients_ : whole_gradients_).span(), 0.0F);
+}
+
+std::span<float> UnitStorage::reduced(const Piece& piece) {
+  return sharded_.gradients ? shard_gradients_.span().subspan(piece.held, piece.count)
+                            : whole_gradients_.span().subspan(piece.flat, piece.count);
+}
+
+std::byte* UnitStorage::whole() {
+  float* begin = operand_ == Operand::kFloat ? masters_.data() : whole_operands_.span().data();
+  return reinterpret_cast<std::byte*>(begin);
+}
+
+std::byte* UnitStorage::shard() {
+  float* begin = operand_ == Operand::kFloat ? masters_.data() : shard_operands_.span().data();
+  return reinterpret_cast<std::byte*>(begin);
+}
+
+void* UnitStorage::operands(const Piece& piece) {
+  if (operand_ == Operand::kFloat) return nullptr;
+  return sharded_.parameters ? shard() + piece.held * bytes_of(operand_)
+                             : whole() + piece.flat * bytes_of(operand_);
+}
+
+void UnitStorage::publish() {
+  if (sharded_.parameters) {
+    for (auto& slot : parameter_slots_) slot.unit.reset();
+    return gather(order_[0]);
+  }
+  if (partition_.degree() == 1) return;
+  for (std::size_t unit = 0; unit < published_.size(); ++unit) {
+    const auto& all = layout_.units()[unit];
+    published_[unit] =
+        queue_.post([this, values = data(whole() + all.begin * bytes_of(operand_), all.size())] {
+          return groups_.shard.all_gather(values);
+        });
+  }
+}
+
+}  // namespace stint::engine
