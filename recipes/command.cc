@@ -11,6 +11,7 @@
 #include "base/config.h"
 #include "base/error.h"
 #include "recipes/estimate.h"
+#include "recipes/memory.h"
 #include "recipes/recipe.h"
 
 namespace stint::recipes {
@@ -85,7 +86,9 @@ void print_estimate(const EstimateOptions& options) {
   const Recipe recipe =
       resolve_with_origins(options.spec, default_search_path(config.recipe_path), true).recipe;
   const std::int64_t nodes = options.nodes > 0 ? options.nodes : recipe.resources.nodes;
-  fmt::print("{}", to_text(estimate(recipe), nodes, config.node_tflops));
+  const std::int64_t each = recipe.resources.workers_per_node;
+  fmt::print("{}{}", to_text(estimate(recipe), nodes, config.node_tflops),
+             to_text(memory(recipe, nodes * each), each));
 }
 
 void print_catalogue() {
@@ -143,8 +146,8 @@ void add_recipe_command(CLI::App& program) {
   shown->callback([options] { show(*options); });
 
   const auto estimated = std::make_shared<EstimateOptions>();
-  CLI::App* estimate_command =
-      group->add_subcommand("estimate", "how much arithmetic a recipe is, and how long it takes here");
+  CLI::App* estimate_command = group->add_subcommand(
+      "estimate", "how much arithmetic a recipe is, how long it takes here, and how much memory");
   estimate_command->add_option("recipe", estimated->spec, "NAME or PATH.ini[,section.key=value...]")
       ->required();
   estimate_command->add_option("--nodes", estimated->nodes, "default: the recipe's own")

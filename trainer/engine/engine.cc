@@ -125,9 +125,9 @@ void Engine::initialize() {
   for (std::size_t i = 0; i < layout_.units().size(); ++i) {
     const auto& unit = layout_.units()[i];
     const auto& piece = partition_.shard_pieces()[i];
-    std::vector<float> whole(unit.size());
-    model::initialize(config_, layout_, recipe_.run.seed, i, whole);
-    std::copy_n(whole.data() + (piece.flat - unit.begin), piece.count, &parameters[piece.held]);
+    Buffer whole(unit.size());  // gives its memory back, which malloc's would not
+    model::initialize(config_, layout_, recipe_.run.seed, i, whole.span());
+    std::copy_n(whole.span().data() + (piece.flat - unit.begin), piece.count, &parameters[piece.held]);
   }
 }
 
