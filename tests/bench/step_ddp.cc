@@ -5,7 +5,7 @@
 //              tokens of the first N steps
 //   steps N    trains; answers {"seconds":[…],"losses":[…]}
 //   products N the matrix products of one step alone, N times; answers {"seconds":[…]}
-// Each line is answered by one of JSON. The ranks find each other by files in FOLDER.
+// Each line is answered by one of JSON. The ranks share memory, as the workers of a node do.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -14,12 +14,10 @@
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <thread>
 
 #include "base/error.h"
-#include "trainer/comm/ring.h"
-#include "trainer/comm/ucx.h"
+#include "trainer/comm/shm.h"
 #include "trainer/engine/blas.h"
 #include "trainer/engine/engine.h"
 
@@ -33,27 +31,36 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-std::string address_of(const std::filesystem::path& folder, int rank) {
-  const auto name = folder / fmt::format("address.{}", rank);
-  for (const auto begin = Clock::now(); !std::filesystem::exists(name);) {
-    if (seconds_since(begin) > 60) fail("rank {} did not come", rank);
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  std::ostringstream bytes;
-  bytes << std::ifstream(name, std::ios::binary).rdbuf();
-  return bytes.str();
-}
+// Rank 0 makes the segment and takes its name away again once all have it.
+class Segment {
+ public:
+  Segment(const std::filesystem::path& folder, int rank)
+      : name_("/dev/shm" / folder.filename()), made_(rank == 0) {}
+  ~Segment() { forget(); }
+  Segment(const Segment&) = delete;
+  Segment& operator=(const Segment&) = delete;
 
-std::unique_ptr<comm::UcxTransport> meet(const std::filesystem::path& folder, int rank, int size) {
-  auto transport = std::make_unique<comm::UcxTransport>();
-  const auto name = folder / fmt::format("address.{}", rank);
-  std::ofstream(name.string() + ".new", std::ios::binary) << transport->address();
-  std::filesystem::rename(name.string() + ".new", name);
-  std::vector<std::string> addresses;
-  for (int other = 0; other < size; ++other) addresses.push_back(address_of(folder, other));
-  transport->connect(rank, addresses, 1);
-  return transport;
-}
+  comm::ShmSegment open(int size, std::size_t bytes) const {
+    if (made_) {
+      auto segment = comm::ShmSegment::create({size, 1, bytes}, name_.string() + ".new");
+      std::filesystem::rename(name_.string() + ".new", name_);
+      return segment;
+    }
+    for (const auto begin = Clock::now(); !std::filesystem::exists(name_);) {
+      if (seconds_since(begin) > 60) fail("rank 0 did not come");
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return comm::ShmSegment::open(name_);
+  }
+  void forget() const {
+    std::error_code gone;
+    if (made_) std::filesystem::remove(name_, gone);
+  }
+
+ private:
+  std::filesystem::path name_;
+  bool made_;
+};
 
 // As the model calls them: forward, and backward by the input and by the weight, of each weight.
 class Products {
@@ -120,10 +127,13 @@ class Rank {
         rank_(rank),
         recipe_(recipes::resolve(recipe, {})),
         facts_(start_mathematics()),
-        communicator_(meet(folder, rank, size), 1, std::chrono::minutes(2)),
+        segment_(folder, rank),
+        communicator_(segment_.open(size, engine::Engine::shared_bytes(recipe_)),
+                      comm::whole_view(1, rank, size), std::chrono::minutes(2)),
         engine_(recipe_, RunDirectory{folder}, communicator_, facts_),
         slots_(recipe_.data.global_batch_size / size) {
     if (auto status = engine_.start(); !status) fail("start: {}", status.detail);
+    segment_.forget();
   }
 
   json obey(const std::string& command, int count) {
@@ -192,7 +202,8 @@ class Rank {
   int rank_;
   recipes::Recipe recipe_;
   json facts_;
-  comm::RingCommunicator communicator_;
+  Segment segment_;
+  comm::ShmCommunicator communicator_;
   engine::Engine engine_;
   std::int64_t slots_;
 };

@@ -22,6 +22,7 @@
 #include "base/text.h"
 #include "recipes/recipe.h"
 #include "trainer/agent/protocol.h"
+#include "trainer/comm/locked_memory.h"
 #include "trainer/engine/blas.h"
 #include "trainer/engine/connection.h"
 #include "trainer/engine/engine.h"
@@ -144,6 +145,7 @@ int Worker::run() {
     recipe_ =
         recipes::parse_frozen(read_file(arguments_.recipe, contract::kMaxRecipeBytes), arguments_.recipe);
     shared_bytes = Engine::shared_bytes(recipe_);
+    comm::require_locked_memory(shared_bytes);
     return start_mathematics();
   });
   auto transport = std::make_unique<comm::UcxTransport>();

@@ -22,6 +22,7 @@
 
 #include "base/error.h"
 #include "tests/unit/comm/reference.h"
+#include "trainer/comm/locked_memory.h"
 #include "trainer/comm/memory_room.h"
 
 namespace stint::comm {
@@ -440,6 +441,19 @@ TEST_F(MemoryRooms, AreThoseOfEveryGroupAboveUsInVersion1) {
   const auto found = rooms();
   ASSERT_EQ(found.size(), 3U);
   EXPECT_EQ(found[1], (std::array<std::size_t, 3>{0, 0, 1024}));
+}
+
+TEST_F(MemoryRooms, LockedMemoryMattersToRdmaDevicesAndTheUnprivileged) {
+  constexpr std::size_t kMiB = 1 << 20;
+  write("proc/self/status", "Name:\tx\nCapEff:\t0000000000000000\n");
+  EXPECT_EQ(locked_memory_problem(100 * kMiB, 8 * kMiB, root_), "") << "no such device";
+  write("sys/class/infiniband/mlx5_0/node_guid", "");
+  EXPECT_EQ(locked_memory_problem(8 * kMiB, 8 * kMiB, root_), "");
+  EXPECT_THAT(locked_memory_problem(100 * kMiB, 8 * kMiB, root_),
+              testing::AllOf(HasSubstr("mlx5_0"), HasSubstr("8 MiB may be locked"),
+                             HasSubstr("LimitMEMLOCK=infinity")));
+  write("proc/self/status", "CapEff:\t0000000000004000\n");
+  EXPECT_EQ(locked_memory_problem(100 * kMiB, 8 * kMiB, root_), "") << "CAP_IPC_LOCK";
 }
 
 // In a mount namespace of its own, on a file system of one MiB.
