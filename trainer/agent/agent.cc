@@ -187,8 +187,12 @@ void Agent::start_workers() {
   const Placement placement = place(identities_, setup_.index, cores_, recipe_);
   order_ = placement.order;
   for (const std::string& note : placement.notes) spdlog::info("{}: {}", setup_.node, note);
-  memory_.emplace(static_cast<int>(recipe_.resources.workers_per_node));
-  for (int local = 0; local < recipe_.resources.workers_per_node; ++local) {
+  const std::int64_t workers = recipe_.resources.workers_per_node;
+  const std::string shortage =
+      check_memory(recipe_, workers * static_cast<std::int64_t>(setup_.nodes.size()), comm::memory_rooms());
+  if (!shortage.empty()) spdlog::warn("{}: {}", setup_.node, shortage);
+  memory_.emplace(static_cast<int>(workers));
+  for (int local = 0; local < workers; ++local) {
     workers_.push_back(std::make_unique<Worker>(command_for(placement, local)));
     Worker& worker = *workers_.back();
     worker.local = local;

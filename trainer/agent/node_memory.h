@@ -7,7 +7,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <vector>
 
+#include "recipes/recipe.h"
+#include "trainer/comm/memory_room.h"
 #include "trainer/comm/shm_segment.h"
 #include "trainer/descriptor.h"
 
@@ -30,5 +34,10 @@ class NodeMemory {
   Descriptor descriptor_;
   std::optional<comm::ShmSegment> segment_;
 };
+
+// What a node's workers will need, by the recipe, beside what there is: throws FinalError with the remedy
+// where it can never be enough; otherwise a warning where it is short now, or nothing.
+std::string check_memory(const recipes::Recipe& recipe, std::int64_t workers_in_all,
+                         const std::vector<comm::MemoryRoom>& rooms);
 
 }  // namespace stint::agent
