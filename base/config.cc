@@ -29,7 +29,7 @@ const std::vector<SectionKeys>& legal_keys() {
   static const std::vector<SectionKeys> kKeys = {
       {"stintd",
        {"address", "listen", "user", "ledger", "log_level", "probe_interval", "probe_timeout",
-        "probes_needed", "threads"}},
+        "probes_needed", "restart_grace", "threads"}},
       {"munge", {"socket"}},
       {"recipes", {"path", "node_tflops"}},
       {"policy",

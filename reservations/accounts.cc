@@ -22,6 +22,7 @@ std::vector<std::string> Accounts::of(std::uint32_t uid) const {
   if (!accounts.empty()) return accounts;
   const auto user = user_of_uid(uid);
   accounts.push_back(user);
+  if (cluster_.members_of({})) return accounts;  // there is a slurmdbd, and it does not know the user
   for (const auto& group : groups_of_user(user)) {
     if (!contains(accounts, group)) accounts.push_back(group);
   }
@@ -41,14 +42,14 @@ bool Accounts::coordinates(std::uint32_t uid, const std::string& account) const 
 }
 
 bool Accounts::is_member(std::uint32_t uid, const std::vector<std::string>& accounts) const {
+  if (const auto members = cluster_.members_of(accounts)) {
+    return std::any_of(members->begin(), members->end(), [user = user_of_uid(uid)](const auto& account) {
+      return contains(account.second, user);
+    });
+  }
   const auto mine = of(uid);
-  if (std::any_of(mine.begin(), mine.end(),
-                  [&](const std::string& name) { return contains(accounts, name); }))
-    return true;
-  const auto members = cluster_.members_of(accounts).value_or(Cluster::Members{});
-  return std::any_of(members.begin(), members.end(), [user = user_of_uid(uid)](const auto& account) {
-    return contains(account.second, user);
-  });
+  return std::any_of(mine.begin(), mine.end(),
+                     [&](const std::string& name) { return contains(accounts, name); });
 }
 
 Cluster::Members Accounts::members_of(const std::vector<std::string>& accounts) const {

@@ -21,7 +21,7 @@ class Accounts {
       : cluster_(cluster), ledger_(ledger), rules_(rules) {}
 
   // That the user may charge, the default one first: those of slurmdbd; where that knows none, an account of
-  // the user's own name and of each of the user's Unix groups.
+  // the user's own name, and where there is no slurmdbd also of each of the user's Unix groups.
   std::vector<std::string> of(std::uint32_t uid) const;
 
   // Those too that the user coordinates, by slurmdbd.

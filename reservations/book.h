@@ -104,6 +104,7 @@ class Book {
   void release(Plan plan, const IdleRow& row);
   ProposalAnswer extension_of(const Plan& plan, const ExtendRequest& request) const;
   void check_widening(const Plan& plan) const;
+  void check_may_pay(const Plan& plan, std::uint32_t uid) const;
   void check_extension(const Plan& plan, std::uint32_t uid) const;
   void refresh_members(std::vector<Plan>& plans);
   void follow_members(Plan& plan, const Plan& wanted);

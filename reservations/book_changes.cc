@@ -119,6 +119,12 @@ void Book::check_extension(const Plan& plan, std::uint32_t uid) const {
     refuse(403, "{}: would become so large that it needs approval; ask an approver to extend it", subject);
 }
 
+// A plan may have come from another owner, and accounts lose members.
+void Book::check_may_pay(const Plan& plan, std::uint32_t uid) const {
+  gate_.check_booker("plan " + plan.name, uid, plan.account);
+  accounts_.choose("plan " + plan.name, plan.account, uid, uid);
+}
+
 Plan Book::changeable_plan(const std::string& name, std::uint32_t uid, const std::string& deed) const {
   Plan plan = own_plan(name, uid, deed);
   if (plan.phase != Phase::kBooked)
@@ -129,7 +135,7 @@ Plan Book::changeable_plan(const std::string& name, std::uint32_t uid, const std
 ExtensionOffers Book::offer_extension(const std::string& name, const ExtendRequest& request,
                                       std::uint32_t uid) {
   const Plan plan = changeable_plan(name, uid, "extend");
-  gate_.check_booker("plan " + name, uid, plan.account);
+  check_may_pay(plan, uid);
   auto found = extension_of(plan, request);
   ExtensionOffers answer{{}, std::move(found.reason), std::move(found.remedy)};
   for (auto& proposal : found.proposals) {
@@ -144,7 +150,7 @@ ExtensionOffers Book::offer_extension(const std::string& name, const ExtendReque
 Plan Book::extend(const std::string& name, const std::string& offer, std::uint32_t uid) {
   const std::lock_guard lock(change_);
   Plan plan = changeable_plan(name, uid, "extend");
-  gate_.check_booker("plan " + name, uid, plan.account);
+  check_may_pay(plan, uid);
   const auto proposal = proposals_.find(offer, now());
   const Plan& wanted = proposal.wanted;
   if (wanted.id != plan.id) refuse(409, "offer {}: is none for plan {}", offer, name);

@@ -49,7 +49,7 @@ Failures::Failures(Cluster& cluster, Ledger& ledger, Metrics& metrics, Prober& p
       prober_(prober),
       settings_(settings),
       now_(std::move(now)),
-      dead_nodes_(settings.probes_needed) {}
+      dead_nodes_(settings.probes_needed, settings.restart_grace) {}
 
 void Failures::watch_once() {
   std::vector<ClusterJob> jobs = cluster_.jobs();
@@ -60,7 +60,8 @@ void Failures::watch_once() {
     nodes.insert(job.nodes.begin(), job.nodes.end());
   }
   const auto targets = targets_of(nodes);
-  for (const auto& node : dead_nodes_.add_round(targets, prober_.probe(targets, settings_.probe_timeout))) {
+  const auto answers = prober_.probe(targets, settings_.probe_timeout);
+  for (const auto& node : dead_nodes_.add_round(targets, answers, now_())) {
     note_dead(node, jobs, "slurmd does not answer");
   }
   note_requeued_by_others(jobs);
@@ -167,7 +168,7 @@ Verdict Failures::report(std::uint32_t id, const std::string& node, const std::s
   if (job->state != JobState::kRunning || !contains(job->nodes, node)) {
     refuse(409, "job {}: does not run on node '{}'", id, node);
   }
-  DeadNodes dead(settings_.probes_needed);
+  DeadNodes dead(settings_.probes_needed, std::chrono::milliseconds{});  // its agents have missed it too
   const auto targets = targets_of({node});
   bool is_dead = false;
   Answer last = Answer::kUnknown;
@@ -176,7 +177,7 @@ Verdict Failures::report(std::uint32_t id, const std::string& node, const std::s
     const auto answers = prober_.probe(targets, settings_.probe_timeout);
     last = answers.empty() ? Answer::kUnknown : answers.front();
     if (last == Answer::kAlive) break;
-    is_dead = contains(dead.add_round(targets, answers), node);
+    is_dead = contains(dead.add_round(targets, answers, now_()), node);
   }
   if (is_dead) {
     note_dead(node, {*job}, why.empty() ? "reported by its job; slurmd does not answer" : why);

@@ -25,6 +25,8 @@ namespace stint::reservations {
 struct FailureSettings {
   std::chrono::milliseconds probe_timeout{1000};
   int probes_needed = 2;
+  std::chrono::milliseconds restart_grace{
+      10'000};  // of a slurmd whose host answers, and whose jobs say nothing
 };
 
 struct Verdict {

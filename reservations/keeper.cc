@@ -24,6 +24,12 @@ constexpr char kItself[] = "stintd";      // in a plan's history
 // be lost; somebody who has to start slurmctld does not edit reservations in the first minutes.
 constexpr seconds kUnsaved{60};
 constexpr seconds kForgetful{300};
+// In a plan's history.
+constexpr char kMissing[] = "reservation missing";
+constexpr char kBack[] = "reservation back";  // after that
+constexpr char kMadeAgain[] = "reservation made again";
+// A segment that has begun, or begins before, is given up then.
+constexpr seconds kMakeAgainWithin{300};
 
 std::vector<std::string> sorted(std::vector<std::string> names) {
   std::sort(names.begin(), names.end());
@@ -315,7 +321,7 @@ void Keeper::reconcile(std::vector<Plan>& plans, const std::vector<ClusterNode>&
   std::vector<Plan*> held;
   for (auto& plan : plans) {
     const bool booked = plan.phase == Phase::kBooked || plan.phase == Phase::kPending;
-    if (booked && plan.live_at(now())) held.push_back(&plan);
+    if (booked && plan.live_at(now()) && !missing_since(plan)) held.push_back(&plan);
   }
   swapper_.swap(held, nodes, reservations);
 }
@@ -446,9 +452,35 @@ bool Keeper::make_elsewhere(Plan& plan, std::size_t k) {
   }
   const auto detail =
       fmt::format("{} on {}, its nodes were taken", segment.reservation, format_host_list(segment.nodes));
-  ledger_.set_segment(plan.id, k, segment, entry(kItself, "reservation made again", detail));
+  ledger_.set_segment(plan.id, k, segment, entry(kItself, missing_since(plan) ? kBack : kMadeAgain, detail));
   plan.segments[k] = segment;
   spdlog::warn("plan {}: reservation {}", plan.name, detail);
+  return true;
+}
+
+// Since when a reservation of the plan could not be made again.
+std::optional<sys_seconds> Keeper::missing_since(const Plan& plan) const {
+  const auto history = ledger_.history(plan.id);
+  const auto last = std::find_if(history.rbegin(), history.rend(), [](const HistoryEntry& one) {
+    return one.action == kMissing || one.action == kBack;
+  });
+  if (last == history.rend() || last->action == kBack) return std::nullopt;
+  return sys_seconds{seconds{static_cast<std::int64_t>(last->t)}};
+}
+
+// What Slurm refuses now (a user or a partition that it does not know at present, nodes that are taken) may
+// pass. True: there is time to see.
+bool Keeper::wait_to_make_again(const Plan& plan, std::size_t k, const ClusterError& error) {
+  const auto& segment = plan.segments[k];
+  const auto since = missing_since(plan);
+  if (now() >= std::max(segment.start, since.value_or(now()) + kMakeAgainWithin)) return false;
+  if (since) return true;
+  ledger_.add_history(plan.id,
+                      entry(kItself, kMissing,
+                            fmt::format("{} is gone and cannot be made again now ({}); stintd goes on trying",
+                                        segment.reservation, error.what())));
+  spdlog::error("plan {}: reservation {} is missing: {}; trying again", plan.name, segment.reservation,
+                error.what());
   return true;
 }
 
@@ -461,11 +493,11 @@ bool Keeper::make_again(Plan& plan, std::size_t k) {
   } catch (const ClusterError& error) {
     metrics_.count_cluster_error();
     if (unreachable(error)) throw;
-    if (make_elsewhere(plan, k)) return true;
+    if (make_elsewhere(plan, k) || wait_to_make_again(plan, k, error)) return true;
     fail_plan(plan, fmt::format("its reservation was removed and cannot be made again: {}", error.what()));
     return false;
   }
-  ledger_.add_history(plan.id, entry(kItself, "reservation made again", segment.reservation));
+  ledger_.add_history(plan.id, entry(kItself, missing_since(plan) ? kBack : kMadeAgain, segment.reservation));
   spdlog::warn("plan {}: reservation {} was missing and is made again", plan.name, segment.reservation);
   return true;
 }

@@ -72,6 +72,8 @@ class Keeper {
   void put_users_back(const Plan& plan, const Segment& segment, const ClusterReservation& found);
   bool remind(const Plan& plan, const Segment& segment, const ClusterReservation& found);
   bool make_again(Plan& plan, std::size_t k);
+  std::optional<std::chrono::sys_seconds> missing_since(const Plan& plan) const;
+  bool wait_to_make_again(const Plan& plan, std::size_t k, const ClusterError& error);
   bool make_elsewhere(Plan& plan, std::size_t k);
   void remove_leftover(const Plan& plan, const Reservations& reservations);
   void remove_released(const Plan& plan, const Reservations& reservations);

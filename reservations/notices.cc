@@ -165,7 +165,7 @@ struct Deed {
   std::string_view advice;   // {0}: the plan's name; may be empty
 };
 
-constexpr std::array<Deed, 16> kDeeds{{
+constexpr std::array<Deed, 18> kDeeds{{
     {"booked", NoticeKind::kBooked, "is booked", ""},
     {"asked for", NoticeKind::kApproval, "waits for approval",
      "Say yes with 'stint plan approve {0}'; without it the plan fails when it begins."},
@@ -175,6 +175,8 @@ constexpr std::array<Deed, 16> kDeeds{{
     {"shared", NoticeKind::kChanged, "has other users", ""},
     {"transferred", NoticeKind::kChanged, "has another owner", ""},
     {"reservation changed", NoticeKind::kChanged, "was changed by an admin", ""},
+    {"reservation missing", NoticeKind::kChanged, "has lost its reservation", "Ask an admin."},
+    {"reservation back", NoticeKind::kChanged, "has its reservation again", ""},
     {"node swapped", NoticeKind::kNodeReplaced, "has another node", ""},
     {"node back", NoticeKind::kNodeReplaced, "has a node back", ""},
     {"node lost", NoticeKind::kNodeLost, "has lost a node", "It is replaced as soon as one is free."},

@@ -20,7 +20,9 @@ constexpr std::int64_t kMaxSegments = 32;
 constexpr std::int64_t kMaxOffers = 50;
 constexpr std::int64_t kMaxGpus = 1'024;
 constexpr std::int64_t kLatest = 1LL << 40;
-constexpr seconds kMaxDuration = std::chrono::days{3650};
+constexpr seconds kMaxDuration = std::chrono::days{366};
+constexpr std::int64_t kMostCells = 16'000'000;      // segments times minutes: 128 MB
+constexpr int kMostAtOnce = 4;                       // searches of one user
 constexpr seconds kOneSegmentAtLeast{3600};          // unless the whole is shorter
 constexpr seconds kHorizon = std::chrono::weeks{8};  // where no --before is given
 
@@ -120,7 +122,30 @@ sys_seconds OfferDesk::now() const {
   return sys_seconds{seconds{static_cast<std::int64_t>(now_())}};
 }
 
+// One user's searches while they last: each may take a second and 200 MB.
+class OfferDesk::Turn {
+ public:
+  Turn(OfferDesk& desk, std::uint32_t uid) : desk_(desk), uid_(uid) {
+    const std::lock_guard lock(desk_.turns_mutex_);
+    auto& under_way = desk_.turns_[uid_];
+    if (under_way >= kMostAtOnce)
+      refuse(429, "search: {} of yours are under way; wait for one of them", under_way);
+    ++under_way;
+  }
+  ~Turn() {
+    const std::lock_guard lock(desk_.turns_mutex_);
+    if (--desk_.turns_[uid_] == 0) desk_.turns_.erase(uid_);
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+ private:
+  OfferDesk& desk_;
+  std::uint32_t uid_;
+};
+
 SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
+  const Turn turn(*this, uid);
   auto& query = request.query;
   const auto account = accounts_.choose("search", request.account, uid, uid);
   gate_.check_booker("search", uid, account);
@@ -131,6 +156,13 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   if (query.before == sys_seconds{}) query.before = query.after + query.duration + kHorizon;
   query.latest = now() + settings_.policy.max_lead + query.duration;
   query.before = std::min(query.before, query.latest);
+  const auto span = query.before - query.after;
+  if (span / std::chrono::minutes{1} * static_cast<std::int64_t>(query.max_segments) > kMostCells) {
+    refuse(400,
+           "search: {} segments within {} are too many to look for; take fewer --segments or an earlier "
+           "--before",
+           query.max_segments, format_duration(span));
+  }
 
   const Scene scene = capacity_.look();
   auto found = find_best(request, scene);

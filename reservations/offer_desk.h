@@ -4,6 +4,8 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -70,6 +72,8 @@ class OfferDesk {
   ShelvedOffer find(const std::string& id) const { return shelf_.find(id, now()); }
 
  private:
+  class Turn;
+
   std::chrono::sys_seconds now() const;
   OfferAnswer find(const OfferRequest& request, const Scene& scene) const;
   OfferAnswer find_best(OfferRequest& request, const Scene& scene) const;
@@ -83,6 +87,8 @@ class OfferDesk {
   Now now_;
 
   Shelf<ShelvedOffer> shelf_{"stint plan search"};
+  std::mutex turns_mutex_;
+  std::map<std::uint32_t, int> turns_;  // searches under way, by user
 };
 
 }  // namespace stint::reservations

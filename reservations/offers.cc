@@ -243,9 +243,7 @@ class OfferSearch {
   // That would do without any other change.
   std::optional<std::size_t> fewest_segments() const {
     const Minute shortest = std::max<Minute>(1, whole_minutes(query_.min_segment));
-    const auto schedules = earliest_schedules(reach_, length_, kMostSegments, shortest);
-    if (schedules.empty()) return std::nullopt;
-    return schedules.front().size();
+    return fewest_blocks(reach_, length_, kMostSegments, shortest);
   }
 
   // Without the caller's --before: twice as far, at least four weeks more, as far as it may be.

@@ -22,6 +22,7 @@ using std::chrono::steady_clock;
 
 constexpr std::size_t kAtOnce = 256;
 constexpr std::chrono::minutes kAddressLife{1};
+constexpr std::uint16_t kOtherPort = 1;  // open nearly nowhere
 
 class Socket {
  public:
@@ -149,26 +150,46 @@ std::vector<Answer> TcpProber::probe(const std::vector<ProbeTarget>& targets, mi
     for (const auto& target : part) attempts.push_back(start(resolve(target.address, target.port)));
     wait_for_answers(attempts, timeout);
     for (const auto& attempt : attempts) answers.push_back(attempt.answer);
+    doubt_silence(part, std::span(answers).subspan(first), timeout);
   }
   return answers;
 }
 
+// A port whose queue is full is as silent as a dead host; another port of a live host is not.
+void TcpProber::doubt_silence(std::span<const ProbeTarget> targets, std::span<Answer> answers,
+                              milliseconds timeout) {
+  std::vector<Attempt> attempts;
+  std::vector<Answer*> doubted;
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    if (answers[i] != Answer::kSilent) continue;
+    attempts.push_back(start(resolve(targets[i].address, kOtherPort)));
+    doubted.push_back(&answers[i]);
+  }
+  wait_for_answers(attempts, timeout);
+  for (std::size_t i = 0; i < attempts.size(); ++i) {
+    const auto answer = attempts[i].answer;
+    if (answer == Answer::kAlive || answer == Answer::kRefused) *doubted[i] = Answer::kUnknown;
+  }
+}
+
 std::vector<std::string> DeadNodes::add_round(const std::vector<ProbeTarget>& targets,
-                                              const std::vector<Answer>& answers) {
+                                              const std::vector<Answer>& answers, double now) {
   const bool network_lost = !answers.empty() && std::all_of(answers.begin(), answers.end(),
                                                             [](Answer a) { return a == Answer::kSilent; });
-  std::map<std::string, int> bad_in_a_row;
+  std::map<std::string, Absence> absent;
   std::vector<std::string> dead;
   for (std::size_t i = 0; i < targets.size(); ++i) {
     const auto& node = targets[i].node;
-    const auto before = bad_in_a_row_.find(node);
-    const int known = before == bad_in_a_row_.end() ? 0 : before->second;
-    const bool bad = answers[i] == Answer::kRefused || answers[i] == Answer::kSilent;
-    const int count = network_lost || answers[i] == Answer::kUnknown ? known : (bad ? known + 1 : 0);
-    bad_in_a_row[node] = count;
-    if (bad && !network_lost && count >= needed_) dead.push_back(node);
+    if (answers[i] == Answer::kAlive) continue;
+    const auto before = absent_.find(node);
+    auto absence = before == absent_.end() ? Absence{0, now} : before->second;
+    const bool counts = !network_lost && answers[i] != Answer::kUnknown;
+    if (counts) ++absence.answers;
+    if (absence.answers > 0) absent[node] = absence;
+    const bool patience = answers[i] == Answer::kRefused && now - absence.since < grace_.count();
+    if (counts && !patience && absence.answers >= needed_) dead.push_back(node);
   }
-  bad_in_a_row_ = std::move(bad_in_a_row);
+  absent_ = std::move(absent);
   return dead;
 }
 

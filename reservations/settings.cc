@@ -113,6 +113,10 @@ const std::map<std::string, Setter>& setters() {
        [](Settings& s, const std::string& v) {
          s.probes_needed = static_cast<int>(parse_integer(v, 2, 100));
        }},
+      {"stintd.restart_grace",
+       [](Settings& s, const std::string& v) {
+         s.restart_grace = parse_short_time(v, milliseconds{0}, milliseconds{600'000});
+       }},
       {"stintd.threads",
        [](Settings& s, const std::string& v) {
          s.threads = static_cast<int>(parse_integer(v, 1, kMaxThreads));

@@ -56,7 +56,8 @@ struct Settings {
   std::chrono::milliseconds probe_interval{500};
   std::chrono::milliseconds probe_timeout{1000};
   int probes_needed = 2;  // bad answers in a row of a dead node
-  int threads = 32;       // of the HTTP server
+  std::chrono::milliseconds restart_grace{10'000};
+  int threads = 32;  // of the HTTP server
   Policy policy;
   MoneyRules money;
   NoticeSettings notices;

@@ -106,6 +106,7 @@ AccountingUser accounting_user(std::uint32_t uid) {
 
 // Slurm lets users of the accounts below an account into its reservations too.
 Cluster::Members accounting_members(const std::vector<std::string>& accounts) {
+  if (accounts.empty()) return {};
   const auto message = load(ASSOC_MGR_INFO_FLAG_ASSOC, nullptr, nullptr, "members of accounts");
   std::map<std::string, std::vector<std::string>> below;
   Cluster::Members users;

@@ -130,10 +130,15 @@ JobState state_of(std::uint32_t state) {
   }
 }
 
-// The script itself, or a program in it that the script (or srun) tells of as shells do.
+// The script itself, a program in it that the script (or srun) tells of as shells do, or a step, whatever its
+// script made of that.
 bool died_of_warning(const job_info_t& info) {
+  const auto by_signal = [](std::uint32_t raw) {
+    const int status = static_cast<int>(raw);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1;
+  };
   const int status = static_cast<int>(info.exit_code);
-  return (WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1) ||
+  return by_signal(info.exit_code) || by_signal(info.derived_ec) ||
          (WIFEXITED(status) && WEXITSTATUS(status) == 128 + SIGUSR1);
 }
 

@@ -161,8 +161,8 @@ bool serve_in_control(const Config& config, const Settings& settings, const sigs
   TcpProber prober;
   Book book(cluster, ledger, metrics, settings, unix_seconds,
             [](milliseconds pause) { std::this_thread::sleep_for(pause); });
-  Failures failures(cluster, ledger, metrics, prober, {settings.probe_timeout, settings.probes_needed},
-                    unix_seconds);
+  Failures failures(cluster, ledger, metrics, prober,
+                    {settings.probe_timeout, settings.probes_needed, settings.restart_grace}, unix_seconds);
   Shepherd shepherd(cluster, ledger, metrics,
                     {settings.policy.warn_before, settings.policy.keep_jobs, settings.policy.exceed_max_time},
                     unix_seconds);

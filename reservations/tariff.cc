@@ -176,6 +176,7 @@ Price PriceRules::price(const Purchase& purchase) const {
   constexpr __int128 kFine = static_cast<__int128>(kPercent) * kPercent;
   Price price{rounded_cents(sum * static_cast<__int128>(purchase.nodes), kFine), currency,
               rounded(sum, kFine * time), fmt::format("{} a node and hour", fmt::join(parts, ", "))};
+  if (price.cents == 0 && sum > 0 && purchase.nodes > 0) price.cents = 1;  // else many short plans were free
   if (discount != nullptr) price.breakdown += fmt::format(", -{} % {}", discount->percent, discount->name);
   return price;
 }

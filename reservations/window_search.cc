@@ -23,33 +23,38 @@ std::vector<MinuteSpan> by_begin(const std::vector<MinuteSpan>& spans, Minute ho
   return sorted;
 }
 
-// The most time that exactly j blocks cover by minute t, for all t, and where the last of them begins.
+// The most time that exactly j blocks cover by minute t, for all t, and where the last of them begins. It
+// ends at the first minute by which so much is covered.
 struct Coverage {
-  static constexpr std::int64_t kNone = std::numeric_limits<std::int64_t>::min() / 2;
+  static constexpr std::int32_t kNone = std::numeric_limits<std::int32_t>::min();
 
-  std::vector<std::int64_t> covered;  // kNone: j blocks do not fit
-  std::vector<Minute> ends;           // the minute <= t at which the last block of that best ends
-  std::vector<Minute> begins;         // and where it begins
+  std::vector<std::int32_t> covered;  // never falls; kNone: j blocks do not fit
+  std::vector<Minute> begins;
+
+  // The first minute by which `length` is covered; covered.size(): none.
+  Minute first(std::int64_t length) const {
+    const auto found =
+        std::lower_bound(covered.begin(), covered.end(), length,
+                         [](std::int64_t value, std::int64_t wanted) { return value < wanted; });
+    return static_cast<Minute>(found - covered.begin());
+  }
 };
 
-// One block more. A block [s, t) is allowed where t <= reach[s] and t - s >= min_block; both bounds move
-// forward with t, so that the best s is the front of a queue that keeps its values falling.
-Coverage add_block(const Coverage& before, const std::vector<Minute>& reach, Minute min_block) {
-  const auto horizon = static_cast<Minute>(reach.size());
+// One block more, up to minute `until`. A block [s, t) is allowed where t <= reach[s] and t - s >= min_block;
+// both bounds move forward with t, so that the best s is the front of a queue that keeps its values falling.
+Coverage add_block(const Coverage& before, const std::vector<Minute>& reach, Minute min_block, Minute until) {
   Coverage after;
-  after.covered.assign(horizon + 1, Coverage::kNone);
-  after.ends.assign(horizon + 1, 0);
-  after.begins.assign(horizon + 1, 0);
+  after.covered.assign(static_cast<std::size_t>(until) + 1, Coverage::kNone);
+  after.begins.assign(static_cast<std::size_t>(until) + 1, 0);
   std::deque<Minute> starts;
-  const auto value = [&](Minute s) { return before.covered[s] - static_cast<std::int64_t>(s); };
-  for (Minute t = min_block; t <= horizon; ++t) {
+  const auto value = [&](Minute s) { return std::int64_t{before.covered[s]} - s; };
+  for (Minute t = min_block; t <= until; ++t) {
     if (t > 0) {
       after.covered[t] = after.covered[t - 1];
-      after.ends[t] = after.ends[t - 1];
       after.begins[t] = after.begins[t - 1];
     }
     const Minute entering = t - min_block;
-    if (entering < horizon && reach[entering] > 0 && before.covered[entering] != Coverage::kNone) {
+    if (entering < reach.size() && reach[entering] > 0 && before.covered[entering] != Coverage::kNone) {
       while (!starts.empty() && value(starts.back()) < value(entering)) starts.pop_back();
       starts.push_back(entering);
     }
@@ -57,8 +62,7 @@ Coverage add_block(const Coverage& before, const std::vector<Minute>& reach, Min
     if (starts.empty()) continue;
     const std::int64_t covered = value(starts.front()) + t;
     if (covered <= after.covered[t]) continue;
-    after.covered[t] = covered;
-    after.ends[t] = t;
+    after.covered[t] = static_cast<std::int32_t>(covered);
     after.begins[t] = starts.front();
   }
   return after;
@@ -156,24 +160,34 @@ std::vector<std::vector<MinuteSpan>> earliest_schedules(const std::vector<Minute
   std::vector<std::vector<MinuteSpan>> schedules;
   std::vector<Coverage> coverage(1);
   coverage.front().covered.assign(reach.size() + 1, 0);
-  auto earliest = std::numeric_limits<std::size_t>::max();
-  for (std::size_t count = 1; count <= max_blocks && count * min_block <= length; ++count) {
-    coverage.push_back(add_block(coverage.back(), reach, min_block));
-    const auto& covered = coverage.back().covered;  // never falls
-    const auto found = std::lower_bound(covered.begin(), covered.end(), static_cast<std::int64_t>(length));
-    if (found == covered.end()) continue;
-    auto t = static_cast<std::size_t>(found - covered.begin());
-    if (t >= earliest) continue;
-    earliest = t;
+  auto until = static_cast<Minute>(reach.size());  // a schedule of more blocks must end earlier
+  for (std::size_t count = 1; count <= max_blocks && count * min_block <= length && until > 0; ++count) {
+    coverage.push_back(add_block(coverage.back(), reach, min_block, until));
+    Minute t = coverage.back().first(length);
+    if (t > until) continue;
+    until = t - 1;
     std::vector<MinuteSpan> blocks(count);
     for (std::size_t j = count; j > 0; --j) {
-      blocks[j - 1] = {coverage[j].begins[t], coverage[j].ends[t]};
+      const auto end = coverage[j].first(coverage[j].covered[t]);
+      blocks[j - 1] = {coverage[j].begins[t], end};
       t = blocks[j - 1].begin;
     }
     shrink_to(blocks, length, min_block);
     schedules.push_back(std::move(blocks));
   }
   return schedules;
+}
+
+std::optional<std::size_t> fewest_blocks(const std::vector<Minute>& reach, Minute length,
+                                         std::size_t max_blocks, Minute min_block) {
+  const auto until = static_cast<Minute>(reach.size());
+  Coverage coverage;
+  coverage.covered.assign(reach.size() + 1, 0);
+  for (std::size_t count = 1; count <= max_blocks && count * min_block <= length; ++count) {
+    coverage = add_block(coverage, reach, min_block, until);
+    if (coverage.first(length) <= until) return count;
+  }
+  return std::nullopt;
 }
 
 }  // namespace stint::reservations

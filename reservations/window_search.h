@@ -3,7 +3,8 @@
 // keeps. A block is one contiguous time on one fixed set of nodes, so what counts is not how many nodes are
 // free at each minute, but how many stay free through the whole block.
 //
-// Cost: linear in intervals and minutes, times the number of blocks where several are allowed.
+// Cost: linear in intervals and minutes, times the number of blocks where several are allowed: then 8 bytes
+// for each block and minute are held.
 #pragma once
 
 #include <cstddef>
@@ -64,5 +65,9 @@ std::vector<MinuteSpan> feasible_starts(const std::vector<Minute>& reach, Minute
 // `min_block` > 0.
 std::vector<std::vector<MinuteSpan>> earliest_schedules(const std::vector<Minute>& reach, Minute length,
                                                         std::size_t max_blocks, Minute min_block);
+
+// How many blocks the first of these schedules has; none: even max_blocks do not do. Holds little memory.
+std::optional<std::size_t> fewest_blocks(const std::vector<Minute>& reach, Minute length,
+                                         std::size_t max_blocks, Minute min_block);
 
 }  // namespace stint::reservations

@@ -210,10 +210,10 @@ two_segments() {
   two_segments late
   job=$(submit --training-plan=late -N1 --wrap "sleep 500")
   wait_until 10 job_is "$job" RUNNING
-  scontrol update ReservationName=late.0 EndTime="$(when $((EPOCHSECONDS + 15)))"
+  scontrol update ReservationName=late.0 EndTime="$(when $((EPOCHSECONDS + 30)))"
   wait_until 10 agree
   lab kill stintd
-  wait_until 60 job_is "$job" TIMEOUT
+  wait_until 90 job_is "$job" TIMEOUT
   lab revive stintd
   wait_until 120 runs_again "$job"
   [[ $(scontrol --oneliner show job "$job") == *" Reservation=late.1 "* ]]

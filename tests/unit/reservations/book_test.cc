@@ -277,11 +277,36 @@ TEST_F(BookTest, AReservationThatVanishedIsMadeAgainOrThePlanFails) {
   EXPECT_EQ(cluster_.reservations_["demo.0"].nodes, nodes);
   cluster_.reservations_.clear();
   cluster_.reservations_["other"] = {
-      "other", now(), now() + seconds{60}, {"node1", "node2", "node3", "node4", "node5"}, {"root"}, "main"};
+      "other", now(), now() + seconds{900}, {"node1", "node2", "node3", "node4", "node5"}, {"root"}, "main"};
+  book_->reconcile();
+  book_->reconcile();
+  EXPECT_EQ(book_->show("demo").phase, Phase::kBooked);
+  EXPECT_EQ(book_->history("demo").back().action, "reservation missing");
+  EXPECT_EQ(book_->history("demo").size(), 3U);
+  cluster_.now += 301;
   book_->reconcile();
   EXPECT_EQ(book_->show("demo").phase, Phase::kFailed);
   EXPECT_THAT(book_->show("demo").reason, HasSubstr("cannot be made again"));
   EXPECT_EQ(table().plans[0].state, "failed");
+}
+
+TEST_F(BookTest, WhatKeepsAReservationFromBeingMadeAgainMayPass) {
+  auto wanted = request("demo", 4, 0);
+  wanted.start = now() + seconds{3'600};
+  book_->create(wanted, kRoot);
+  cluster_.reservations_.clear();
+  cluster_.reservations_["other"] = {
+      "other",  now(), now() + seconds{7'200}, {"node1", "node2", "node3", "node4", "node5"},
+      {"root"}, "main"};
+  for (int i = 0; i < 7; ++i) {
+    book_->reconcile();
+    cluster_.now += 500;
+  }
+  EXPECT_EQ(book_->show("demo").phase, Phase::kBooked);
+  cluster_.reservations_.clear();
+  book_->reconcile();
+  EXPECT_TRUE(cluster_.reservations_.contains("demo.0"));
+  EXPECT_EQ(book_->history("demo").back().action, "reservation back");
 }
 
 TEST_F(BookTest, APlanBeganWhenItBeganThoughItsReservationIsMadeAgain) {

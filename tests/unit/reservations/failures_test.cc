@@ -78,7 +78,7 @@ class FailuresTest : public testing::Test {
 };
 
 TEST_F(FailuresTest, JobOfADeadNodeRunsAgainWithoutItInSeconds) {
-  prober_.bad["node3"] = Answer::kRefused;
+  prober_.bad["node3"] = Answer::kSilent;
   rounds(40);
   const auto& job = cluster_.jobs_[kJob];
   EXPECT_EQ(job.state, JobState::kRunning);
@@ -92,22 +92,37 @@ TEST_F(FailuresTest, JobOfADeadNodeRunsAgainWithoutItInSeconds) {
 }
 
 TEST_F(FailuresTest, JobNeverStartsInTheSecondOfItsRequeue) {
-  prober_.bad["node3"] = Answer::kRefused;
+  prober_.bad["node3"] = Answer::kSilent;
   rounds(40);
   EXPECT_GE(cluster_.started_after, std::chrono::seconds{2});
   EXPECT_LE(cluster_.started_after, std::chrono::seconds{4});
 }
 
 TEST_F(FailuresTest, UpdatesThatDoNotHoldAreMadeAgain) {
-  prober_.bad["node3"] = Answer::kRefused;
+  prober_.bad["node3"] = Answer::kSilent;
   cluster_.updates_to_lose = 3;
   rounds(40);
   EXPECT_EQ(cluster_.jobs_[kJob].state, JobState::kRunning);
   EXPECT_THAT(cluster_.jobs_[kJob].excluded_nodes, ElementsAre("node3"));
 }
 
-TEST_F(FailuresTest, OneBadAnswerChangesNothing) {
+TEST_F(FailuresTest, ARestartOfSlurmdIsNoDeathUnlessTheJobMissesTheNode) {
   prober_.bad["node3"] = Answer::kRefused;
+  rounds(45);  // 9 s
+  EXPECT_FALSE(cluster_.find_node("node3").down);
+  EXPECT_EQ(failures_->report(kJob, "node3", "heartbeat", kUser).verdict, "down");
+  rounds(2);
+  EXPECT_TRUE(cluster_.find_node("node3").down);
+}
+
+TEST_F(FailuresTest, ASlurmdThatDoesNotComeBackIsDead) {
+  prober_.bad["node3"] = Answer::kRefused;
+  rounds(55);
+  EXPECT_TRUE(cluster_.find_node("node3").down);
+}
+
+TEST_F(FailuresTest, OneBadAnswerChangesNothing) {
+  prober_.bad["node3"] = Answer::kSilent;
   round();
   prober_.bad.clear();
   rounds(10);
@@ -117,14 +132,14 @@ TEST_F(FailuresTest, OneBadAnswerChangesNothing) {
 
 TEST_F(FailuresTest, JobsWithoutOurTagAreNotTouched) {
   cluster_.jobs_[kJob].admin_comment = "somebody's";
-  prober_.bad["node3"] = Answer::kRefused;
+  prober_.bad["node3"] = Answer::kSilent;
   rounds(10);
   EXPECT_FALSE(cluster_.find_node("node3").down);
 }
 
 TEST_F(FailuresTest, TwoNodesLostTogetherAreBothExcluded) {
   restart_on_ = {"node1", "node4", "node5"};
-  prober_.bad["node2"] = Answer::kRefused;
+  prober_.bad["node2"] = Answer::kSilent;
   prober_.bad["node3"] = Answer::kSilent;
   rounds(40);
   EXPECT_EQ(cluster_.jobs_[kJob].restart, 1U);
@@ -137,7 +152,7 @@ TEST_F(FailuresTest, ARecoveryIsFinishedByTheNextStintdWhereverTheFirstWasKilled
     const auto id = static_cast<std::uint32_t>(100 + killed_after);
     cluster_.add_job(id, {"node1", "node2", "node3"}, "demo.0");
     cluster_.find_node("node3").down = cluster_.find_node("node3").drained = false;
-    prober_.bad["node3"] = Answer::kRefused;
+    prober_.bad["node3"] = Answer::kSilent;
     rounds(killed_after);
     restart_stintd();
     rounds(40);
@@ -149,7 +164,7 @@ TEST_F(FailuresTest, ARecoveryIsFinishedByTheNextStintdWhereverTheFirstWasKilled
 }
 
 TEST_F(FailuresTest, AnAbsentControllerDelaysARecoveryButDoesNotLoseIt) {
-  prober_.bad["node3"] = Answer::kRefused;
+  prober_.bad["node3"] = Answer::kSilent;
   rounds(2);
   ASSERT_EQ(ledger_.open_recoveries().size(), 1U);
   cluster_.away = true;
@@ -169,7 +184,7 @@ TEST_F(FailuresTest, AControllerThatForgotTheFailureIsToldAgain) {
     const auto id = static_cast<std::uint32_t>(200 + forgets_after);
     const ClusterJob before = cluster_.add_job(id, {"node1", "node2", "node3"}, "demo.0");
     cluster_.find_node("node3").down = cluster_.find_node("node3").drained = false;
-    prober_.bad["node3"] = Answer::kRefused;
+    prober_.bad["node3"] = Answer::kSilent;
     rounds(forgets_after);
     if (cluster_.jobs_[id].state == JobState::kRunning && cluster_.jobs_[id].restart == 1) break;
     cluster_.jobs_[id] = before;
@@ -211,7 +226,7 @@ TEST_F(FailuresTest, AUsersOwnLaterStartIsLeftAlone) {
 }
 
 TEST_F(FailuresTest, AJobThatMayNotBeRequeuedEndsItsRecovery) {
-  prober_.bad["node3"] = Answer::kRefused;
+  prober_.bad["node3"] = Answer::kSilent;
   rounds(2);
   cluster_.jobs_[kJob].state = JobState::kFinished;
   rounds(3);
@@ -223,7 +238,7 @@ TEST_F(FailuresTest, AJobThatMayNotBeRequeuedEndsItsRecovery) {
 TEST_F(FailuresTest, AReportIsOnlyAHint) {
   EXPECT_EQ(failures_->report(kJob, "node3", "heartbeat", kUser).verdict, "healthy");
   EXPECT_TRUE(ledger_.open_recoveries().empty());
-  prober_.bad["node3"] = Answer::kRefused;
+  prober_.bad["node3"] = Answer::kSilent;
   EXPECT_EQ(failures_->report(kJob, "node3", "heartbeat", kUser).verdict, "down");
   EXPECT_EQ(failures_->report(kJob, "node3", "heartbeat", kUser).verdict, "down");  // and once is enough
   EXPECT_EQ(ledger_.open_recoveries().size(), 1U);
