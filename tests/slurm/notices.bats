@@ -20,6 +20,7 @@ setup_file() {
     stint plan create --name $plan --nodes 1 --spares 0 --duration 10m --users nobody >/dev/null
   done
   submit_to used >"$TOOLS/job.used"
+  book_halves
   submit_late &
   stint plan create --name life --nodes 1 --spares 0 --start now+6s --duration 1m --users nobody >/dev/null
 }
@@ -34,6 +35,14 @@ submit_late() {
   exec >/dev/null 2>&1 3>&-
   wait_until 40 was_told late idle
   submit_to late >"$TOOLS/job.late"
+}
+
+# Two segments, one node: from now on, and from an hour on.
+book_halves() {
+  scontrol create reservation ReservationName=block StartTime="$(when $((EPOCHSECONDS + 3600)))" Duration=30 Nodes=ALL Users=root
+  stint plan create --name halves --users nobody --offer "$(stint plan search --nodes 1 --duration 1h50m --segments 2 \
+    --min-segment 10m --before now+3h --format json | jq -r '.offers[0].id')" >/dev/null
+  scontrol delete ReservationName=block
 }
 
 make_programs() {
@@ -116,6 +125,26 @@ when() { date -d "@$1" +%Y-%m-%dT%H:%M:%S; }
   wait_until 15 was_told used node_replaced
   [[ $(text_of used node_replaced) == *"$dead is replaced by node"* ]]
   scontrol update nodename="$dead" state=resume
+}
+
+@test "of a plan of two segments the one that nobody uses is released, and a job waits for the other" {
+  wait_until 40 was_told halves released
+  [[ $(told halves) == "booked started idle released" && $(state_of halves) == scheduled ]]
+  [[ $(scontrol show reservation) != *halves.0* && $(scontrol show reservation) == *halves.1* ]]
+  run -0 as_nobody sbatch --training-plan=halves --chdir / --output /dev/null --wrap true
+  [[ $output == *"plan halves: was released 20"*"until 20"*"the job waits"* ]]
+  [[ $(squeue --noheader --user nobody --states PD --format %v) == *halves.1* ]]
+}
+
+@test "a node that is lost and cannot be replaced is told, and again when it is back" {
+  scontrol update nodename=node8 availablefeatures=rare activefeatures=rare
+  stint plan create --name rare --nodes 1 --spares 0 --duration 10m --features rare --users nobody
+  scontrol update nodename=node8 state=drain reason=test
+  wait_until 25 was_told rare node_lost
+  [[ $(text_of rare node_lost) == *"node8: test; no node of its kind is free"* ]]
+  scontrol update nodename=node8 state=resume
+  wait_until 10 was_told rare node_replaced
+  [[ $(text_of rare node_replaced) == *"has a node back"* ]]
 }
 
 @test "approvers are asked, and who asked hears of the answer" {
