@@ -10,7 +10,8 @@ bats_require_minimum_version 1.5.0
 setup_file() {
   lab_up --accounting --nodes 4 --stint "policy.book=users:nobody,games,bin coordinators" \
     --stint policy.approvers=coordinators --stint policy.approve_above_price=8 --stint policy.exceed_max_time=no \
-    --stint policy.warn_before=20s --stint "budget chem.amount=10" --stint "budget chem.period=year" \
+    --stint policy.warn_before=20s --stint policy.prepare_before=1m --stint health.free_memory=1 \
+    --stint health.free_disk=0 --stint health.shared_memory=0 --stint "budget chem.amount=10" --stint "budget chem.period=year" \
     --slurm AccountingStorageEnforce=limits
   chmod 755 "$STINT_LAB"
   CLUSTER=$(awk -F= '/^ClusterName/ { print $2 }' "$SLURM_CONF")
@@ -172,6 +173,13 @@ limit_is() { [[ $(field "$job" TimeLimit) == "$1" ]]; }
   run -1 as_nobody stint plan create --name shut --nodes 1 --duration 30m --users nobody,bin
   [[ $output == *"has no account in Slurm's accounting (users nobody,bin)"* ]]
 }
+
+@test "an opening's health checks run where jobs need an account" {
+  as_nobody stint plan create --name opened --nodes 1 --duration 10m --start now+50s
+  wait_until 30 opening_says opened "checked: good"
+  [[ $(scontrol --oneliner show reservation opened.0.prep) == *" Users=root "* ]]
+}
+opening_says() { [[ $(stint plan show "$1" | grep '^opening') == *"$2"* ]]; }
 
 @test "in a federation a plan job stays on its plan's cluster, others go where they went" {
   admin federation union Clusters="$CLUSTER",elsewhere
