@@ -207,7 +207,10 @@ ApiReply Api::create_plan(std::string_view body, std::uint32_t uid) {
   refuse_hidden_taken(request.name, uid);
   const Plan booked = book_.create(request, uid);
   auto plan = show(booked);
-  if (const auto warnings = book_.gate().partition_warnings(booked.kind.partition, booked.nodes, uid);
+  std::chrono::seconds longest{};
+  for (const auto& segment : booked.segments) longest = std::max(longest, segment.end - segment.start);
+  if (const auto warnings =
+          book_.gate().partition_warnings(booked.kind.partition, booked.nodes, longest, booked.account, uid);
       !warnings.empty())
     plan["warning"] = fmt::format("{}", fmt::join(warnings, "; "));
   if (request.quote) plan["state"] = "quote";

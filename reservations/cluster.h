@@ -101,9 +101,12 @@ struct ClusterPartition {
   bool is_default = false;
   std::optional<std::chrono::minutes> max_time{};  // of a job; none: unlimited
   std::optional<std::uint32_t> max_nodes{};        // of a job; none: unlimited
+  std::uint32_t min_nodes = 0;                     // of a job
   bool up = true;                                  // its jobs are started
   std::vector<std::string> groups{};               // whose members may use it; none: everybody
   std::string qos{};                               // its own; may be empty
+  std::vector<std::string> accounts{};             // that may use it; none: all but the next ones
+  std::vector<std::string> denied_accounts{};
 };
 
 // A batch job of stintd's own user: one node with all of its GPUs and nothing beside it; never requeued,

@@ -103,6 +103,7 @@ std::string Gate::partition(const std::string& subject, const std::string& asked
 }
 
 std::vector<std::string> Gate::partition_warnings(const std::string& partition, int nodes,
+                                                  std::chrono::seconds longest, const std::string& account,
                                                   std::uint32_t uid) const {
   const auto all = cluster_.partitions();
   const auto found = std::find_if(all.begin(), all.end(),
@@ -115,6 +116,19 @@ std::vector<std::string> Gate::partition_warnings(const std::string& partition, 
     warnings.push_back(fmt::format("one job may have {} node{} of partition {} at most (MaxNodes)",
                                    *found->max_nodes, *found->max_nodes == 1 ? "" : "s", partition));
   }
+  if (static_cast<std::uint32_t>(nodes) < found->min_nodes)
+    warnings.push_back(
+        fmt::format("a job of partition {} has {} nodes at least (MinNodes)", partition, found->min_nodes));
+  if (!policy_.exceed_max_time && found->max_time && longest > *found->max_time) {
+    warnings.push_back(
+        fmt::format("a job of partition {} runs for {} at a time (MaxTime), then it is requeued", partition,
+                    format_duration(*found->max_time)));
+  }
+  const bool account_may = found->accounts.empty() ? !contains(found->denied_accounts, account)
+                                                   : contains(found->accounts, account);
+  if (!account_may && cluster_.members_of({}))
+    warnings.push_back(
+        fmt::format("account {} may not use partition {} (AllowAccounts, DenyAccounts)", account, partition));
   const auto user = user_of_uid(uid);
   const auto own = groups_of_user(user);
   const bool allowed = uid == 0 || found->groups.empty() ||

@@ -36,6 +36,7 @@ class Gate {
   // What of the partition's own limits would keep jobs of such a plan from running; Slurm holds them to it,
   // plan or not.
   std::vector<std::string> partition_warnings(const std::string& partition, int nodes,
+                                              std::chrono::seconds longest, const std::string& account,
                                               std::uint32_t uid) const;
 
  private:

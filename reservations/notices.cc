@@ -183,7 +183,8 @@ constexpr std::array<Deed, 18> kDeeds{{
     {"nodes claimed", NoticeKind::kNodeLost, "shares nodes with another reservation", ""},
     {"idle", NoticeKind::kIdle, "is idle and will be released",
      "Keep it with a job: sbatch --training-plan={0} SCRIPT. Give it back now: stint plan cancel {0}"},
-    {"released", NoticeKind::kReleased, "was released", "For more time: stint plan search"},
+    {"released", NoticeKind::kReleased, "has given back time that nobody used",
+     "Segments to come stay. For more time: stint plan search"},
     {"cancelled", NoticeKind::kCancelled, "is cancelled", ""},
     {"failed", NoticeKind::kFailed, "has failed", ""},
 }};

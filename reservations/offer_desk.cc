@@ -171,7 +171,8 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   if (found.offers.empty()) answer.reason += policy_text(request, asked);
   answer.remedy = std::move(found.remedy);
   answer.valid_until = now() + Shelf<ShelvedOffer>::kValid;
-  auto warnings = gate_.partition_warnings(request.kind.partition, static_cast<int>(query.nodes), uid);
+  auto warnings = gate_.partition_warnings(request.kind.partition, static_cast<int>(query.nodes),
+                                           query.duration, account, uid);
   if (const auto waiting = Capacity::waiting_jobs(request.kind.partition, scene);
       waiting > 0 && !found.offers.empty()) {
     warnings.push_back(fmt::format("{} job{} in partition {}; {} may take nodes before these are booked",

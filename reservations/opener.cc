@@ -182,7 +182,25 @@ void Opener::carry_out(const OpeningDue& due, const Plan& plan, Opening& opening
   for (const auto& node : due.check) submit_check(plan, opening, node, sight);
 }
 
-// For SlurmUser and root. Where accounting demands an account of everybody named, root has one.
+// Where accounting demands an account of everybody named, only one of the two may have one.
+std::vector<std::vector<std::string>> Opener::user_lists(const std::string& slurm_user) {
+  if (slurm_user == "root") return {{"root"}};
+  return {{slurm_user, "root"}, {slurm_user}, {"root"}};
+}
+
+// For the first of these that Slurm takes.
+void Opener::create_for_any(ClusterReservation wanted,
+                            const std::vector<std::vector<std::string>>& user_lists) {
+  for (const auto& users : user_lists) {
+    wanted.users = users;
+    try {
+      return cluster_.create_reservation(wanted);
+    } catch (const ClusterError& error) {
+      if (error.code() != ClusterError::Code::kRefused || &users == &user_lists.back()) throw;
+    }
+  }
+}
+
 void Opener::reserve(const Plan& plan, Opening& opening, const std::vector<std::string>& nodes,
                      const Sight& sight) {
   const auto there = sight.reservations.find(opening.reservation);
@@ -194,17 +212,7 @@ void Opener::reserve(const Plan& plan, Opening& opening, const std::vector<std::
       wanted.users = there->second.users;
       return cluster_.update_reservation(there->second, wanted);
     }
-    const auto slurm_user = cluster_.facts().slurm_user;
-    if (slurm_user != "root") {
-      try {
-        wanted.users = {slurm_user, "root"};
-        return cluster_.create_reservation(wanted);
-      } catch (const ClusterError& error) {
-        if (error.code() != ClusterError::Code::kRefused) throw;
-        wanted.users = {"root"};
-      }
-    }
-    cluster_.create_reservation(wanted);
+    create_for_any(wanted, user_lists(cluster_.facts().slurm_user));
   } catch (const ClusterError& error) {
     if (error.code() == ClusterError::Code::kUnreachable || passes(error)) throw;
     note(plan, opening, fmt::format("Slurm refuses the reservation: {}", error.what()));

@@ -57,6 +57,8 @@ class Opener {
   void write_down(const OpeningDue& due, Opening& opening);
   void carry_out(const OpeningDue& due, const Plan& plan, Opening& opening, Sight& sight);
   void close(Opening opening, const OpeningScene& scene);
+  static std::vector<std::vector<std::string>> user_lists(const std::string& slurm_user);
+  void create_for_any(ClusterReservation wanted, const std::vector<std::vector<std::string>>& user_lists);
   void reserve(const Plan& plan, Opening& opening, const std::vector<std::string>& nodes, const Sight& sight);
   void submit_check(const Plan& plan, Opening& opening, const std::string& node, const Sight& sight);
   void note(const Plan& plan, Opening& opening, const std::string& text);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,9 @@ struct Options {
   std::string account;
   std::vector<std::string> states;
   bool mine = false;
+  bool reverse = false;
+  std::string begins_after, begins_before;
+  std::string list_order;
   bool yes = false;
   bool force = false;
 };
@@ -75,28 +79,6 @@ void print(const Options& options, const json& answer, std::string (*as_text)(co
 std::string shown_text(const json& plan) {
   const auto now = std::chrono::floor<seconds>(std::chrono::system_clock::now());
   return plan_text(plan) + "\n" + timeline_text(plan, now);
-}
-
-bool mine(const json& plan) {
-  const std::string me = user_of_uid(::getuid());
-  const auto is_among = [&](const json& names) {
-    return std::find(names.begin(), names.end(), me) != names.end();
-  };
-  return plan.at("owner") == me || is_among(plan.at("users")) || is_among(plan.at("members"));
-}
-
-void list(const Options& options) {
-  json chosen = json::array();
-  for (auto& plan : call(options, "GET", "/v1/plans")) {
-    const bool fits = options.states.empty() || std::find(options.states.begin(), options.states.end(),
-                                                          plan.at("state")) != options.states.end();
-    if (fits && (!options.mine || mine(plan))) chosen.push_back(std::move(plan));
-  }
-  if (options.format == "ini") {
-    std::cout << plans_ini(chosen);
-  } else {
-    print(options, chosen, plans_text);
-  }
 }
 
 sys_seconds now() {
@@ -121,6 +103,48 @@ std::int64_t duration_option(const std::string& subject, const char* option, con
 std::int64_t time_option(const std::string& subject, const char* option, const std::string& text) {
   return option_value(subject, option, text,
                       [](const std::string& value) { return parse_time(value, now()).time_since_epoch(); });
+}
+
+bool mine(const json& plan) {
+  const std::string me = user_of_uid(::getuid());
+  const auto is_among = [&](const json& names) {
+    return std::find(names.begin(), names.end(), me) != names.end();
+  };
+  return plan.at("owner") == me || is_among(plan.at("users")) || is_among(plan.at("members"));
+}
+
+void sort_plans(json& plans, const Options& options) {
+  const auto key = [&](const json& plan) -> json {
+    const auto& segments = plan.at("segments");
+    if (options.list_order == "start") return segments.empty() ? json(0) : segments.front().at("start");
+    if (options.list_order == "end") return segments.empty() ? json(0) : segments.back().at("end");
+    return plan.at(options.list_order);
+  };
+  if (options.list_order != "booking")
+    std::stable_sort(plans.begin(), plans.end(),
+                     [&](const json& a, const json& b) { return key(a) < key(b); });
+  if (options.reverse) std::reverse(plans.begin(), plans.end());
+}
+
+void list(const Options& options) {
+  json chosen = json::array();
+  std::optional<std::int64_t> after, before;
+  if (!options.begins_after.empty()) after = time_option("list", "after", options.begins_after);
+  if (!options.begins_before.empty()) before = time_option("list", "before", options.begins_before);
+  for (auto& plan : call(options, "GET", "/v1/plans")) {
+    const bool fits = options.states.empty() || std::find(options.states.begin(), options.states.end(),
+                                                          plan.at("state")) != options.states.end();
+    const auto start =
+        plan.at("segments").empty() ? 0 : plan.at("segments").front().at("start").get<std::int64_t>();
+    const bool in_time = (!after || start >= *after) && (!before || start < *before);
+    if (fits && in_time && (!options.mine || mine(plan))) chosen.push_back(std::move(plan));
+  }
+  sort_plans(chosen, options);
+  if (options.format == "ini") {
+    std::cout << plans_ini(chosen);
+  } else {
+    print(options, chosen, plans_text);
+  }
 }
 
 void add_kind(json& body, const Options& options) {
@@ -293,6 +317,12 @@ void add_list(CLI::App& group, const std::shared_ptr<Options>& options) {
       ->delimiter(',')
       ->check(CLI::IsMember({"booking", "pending", "scheduled", "active", "expired", "failed", "cancelled"}));
   command.add_flag("--mine", options->mine, "only those that you own or may use");
+  command.add_option("--after", options->begins_after, "only those that begin then or later");
+  command.add_option("--before", options->begins_before, "only those that begin sooner");
+  command.add_option("--sort", options->list_order, "booking, name, start, end or state")
+      ->check(CLI::IsMember({"booking", "name", "start", "end", "state"}))
+      ->default_val("booking");
+  command.add_flag("--reverse", options->reverse, "the other way round");
 }
 
 void add_availability(CLI::App& group, const std::shared_ptr<Options>& options) {

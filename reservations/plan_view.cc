@@ -8,6 +8,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "base/one_line.h"
@@ -165,6 +166,21 @@ std::string capacity_text(const json& plan) {
   return lost == 0 ? text : fmt::format("{} ({} lost)", text, lost);
 }
 
+// Of the segment that is open, as far as the plan's jobs are known.
+std::string in_use_text(const json& plan) {
+  if (!plan.contains("jobs") || plan.at("state") != "active") return {};
+  const auto& segment = plan.at("segments").at(plan.value("segment", std::size_t{0}));
+  const auto own = segment.at("nodes").get<std::set<std::string>>();
+  const auto lost = segment.at("lost").get<std::set<std::string>>();
+  std::set<std::string> used;
+  for (const auto& job : plan.at("jobs")) {
+    for (const auto& node : job.at("nodes")) {
+      if (own.contains(node) && !lost.contains(node)) used.insert(node);
+    }
+  }
+  return fmt::format(", {} in use, {} free", used.size(), own.size() - lost.size() - used.size());
+}
+
 std::string plan_text(const json& plan) {
   const auto& price = plan.at("price");
   const auto& segments = plan.at("segments");
@@ -179,7 +195,7 @@ std::string plan_text(const json& plan) {
     text += line("members", fmt::format("of {}: {} besides", joined(plan.at("accounts")), members));
   }
   text += line("partition", plan.at("partition"));
-  text += line("capacity", capacity_text(plan));
+  text += line("capacity", capacity_text(plan) + in_use_text(plan));
   text += line("switches", std::to_string(plan.at("switches").get<int>()));
   for (std::size_t k = 0; k < segments.size(); ++k) {
     const auto& segment = segments[k];

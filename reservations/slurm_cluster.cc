@@ -275,7 +275,10 @@ class SlurmCluster : public Cluster {
       if (info.max_nodes != INFINITE) partition.max_nodes = info.max_nodes;
       partition.up = (info.state_up & PARTITION_SCHED) != 0;
       partition.groups = names_of(info.allow_groups);
+      partition.min_nodes = info.min_nodes;
       partition.qos = text_of(info.qos_char);
+      partition.accounts = names_of(info.allow_accounts);
+      partition.denied_accounts = names_of(info.deny_accounts);
       partitions.push_back(std::move(partition));
     }
     return partitions;

@@ -25,20 +25,20 @@ std::set<std::string> nodes_in_use(const Sight& sight, const std::set<std::strin
 Tally tally(const std::vector<Plan>& plans, const Sight& sight, sys_seconds now) {
   Tally sum;
   sum.cluster = sight.nodes.size();
-  std::set<std::string> booked, open;
+  std::set<std::string> booked, ours;
   for (const auto& plan : plans) {
     ++sum.plans[std::string(to_string(plan.state_at(now)))];
     if (!plan.live_at(now)) continue;
     for (const auto& segment : plan.segments) {
       if (segment.start > now && (!sum.next_start || segment.start < *sum.next_start))
         sum.next_start = segment.start;
+      ours.insert(segment.reservation);  // a job may be led into the next segment before this one ends
       if (!open_at(segment, now)) continue;
-      open.insert(segment.reservation);
       booked.insert(segment.nodes.begin(), segment.nodes.end());
     }
   }
   sum.booked = booked.size();
-  for (const auto& node : nodes_in_use(sight, open)) sum.used += booked.contains(node) ? 1 : 0;
+  for (const auto& node : nodes_in_use(sight, ours)) sum.used += booked.contains(node) ? 1 : 0;
   for (const auto& node : sight.nodes) sum.lost += node.lost && booked.contains(node.name) ? 1 : 0;
   return sum;
 }

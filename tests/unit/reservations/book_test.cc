@@ -615,6 +615,20 @@ TEST_F(OfferedBookTest, WhatThePartitionWouldKeepFromRunningIsWarnedOf) {
       "(MaxNodes); user 3999999999 may not use partition main (AllowGroups=nobody-is-in-it)");
 }
 
+TEST_F(OfferedBookTest, PartitionsThatWantMoreNodesOtherAccountsOrShorterJobsAreWarnedOf) {
+  settings_.policy.exceed_max_time = false;
+  restart_stintd();
+  cluster_.members_ = Cluster::Members{};
+  cluster_.min_nodes = 5;
+  cluster_.max_time = std::chrono::minutes{1};
+  cluster_.partition_accounts = {"physics"};
+  EXPECT_EQ(book_->offers().search(wanted_, kRoot).warning,
+            "a job of partition main has 5 nodes at least (MinNodes); a job of partition main runs for "
+            "00:01:00 at a "
+            "time (MaxTime), then it is requeued; account root may not use partition main (AllowAccounts, "
+            "DenyAccounts)");
+}
+
 TEST_F(OfferedBookTest, PolicyHoldsForSearchesToo) {
   settings_.policy.max_nodes = 2;
   restart_stintd();

@@ -41,7 +41,8 @@ class FakeCluster : public Cluster {
   }
   std::vector<ClusterNode> nodes() override { return call("nodes"), nodes_; }
   std::vector<ClusterPartition> partitions() override {
-    return {{"main", true, max_time, max_nodes, partition_up, groups, {}}, {"night"}};
+    return {{"main", true, max_time, max_nodes, min_nodes, partition_up, groups, {}, partition_accounts, {}},
+            {"night"}};
   }
   ClusterTopology topology() override { return topology_; }
   std::vector<ClusterJob> jobs() override {
@@ -305,6 +306,8 @@ class FakeCluster : public Cluster {
   std::uint32_t next_job = 900;
   std::optional<std::chrono::minutes> max_time;  // of the partition main, as the next three
   std::optional<std::uint32_t> max_nodes;
+  std::uint32_t min_nodes = 0;
+  std::vector<std::string> partition_accounts;
   bool partition_up = true;
   std::vector<std::string> groups;
   std::map<std::uint32_t, int> warnings;  // sent to each job

@@ -72,6 +72,7 @@ TEST(Tally, CountsWhatOpenSegmentsHoldUseAndLose) {
   cluster.find_node("node8").down = true;  // in no plan
   cluster.add_job(7, {"node1"}, "open.0");
   cluster.add_job(8, {"node4"}, "later.0");
+  cluster.add_job(9, {"node3"}, "later.0");  // led into it, and still where it ran before
   Lookout lookout(cluster);
   lookout.look();
   auto gone = plan_of("gone", kNow, {"node7"});
@@ -82,7 +83,7 @@ TEST(Tally, CountsWhatOpenSegmentsHoldUseAndLose) {
             *lookout.sight(), kNow);
   EXPECT_EQ(sum.cluster, 8U);
   EXPECT_EQ(sum.booked, 3U);
-  EXPECT_EQ(sum.used, 1U);
+  EXPECT_EQ(sum.used, 2U);
   EXPECT_EQ(sum.lost, 1U);
   EXPECT_EQ(sum.next_start, kNow + hours{2});
   EXPECT_EQ(sum.plans.at("scheduled"), 2);
