@@ -133,7 +133,7 @@ void Agent::prepare() {
   const Identity self{setup_.node,       setup_.host,    setup_.topology, setup_.topology_pattern,
                       local_addresses(), socket_.port(), random_nonce()};
   rendezvous_.publish("agent", setup_.node, to_json(self));
-  cores_ = topology::read_machine();
+  machine_ = topology::read_machine();
 }
 
 milliseconds Agent::pace() const {
@@ -184,7 +184,7 @@ void Agent::meet_peers() {
 }
 
 void Agent::start_workers() {
-  const Placement placement = place(identities_, setup_.index, cores_, recipe_);
+  const Placement placement = place(identities_, setup_.index, machine_, recipe_);
   order_ = placement.order;
   for (const std::string& note : placement.notes) spdlog::info("{}: {}", setup_.node, note);
   const std::int64_t workers = recipe_.resources.workers_per_node;
@@ -205,7 +205,7 @@ WorkerCommand Agent::command_for(const Placement& placement, int local) const {
   WorkerCommand command;
   command.program = worker_program_;
   command.arguments = {"--recipe", run_.recipe(), "--run-directory", run_.root};
-  bind_worker(command, placement.binding, local);
+  bind_worker(command, machine_, placement.machine, local);
   command.memory = memory_->descriptor();
   return command;
 }

@@ -122,7 +122,7 @@ class Agent {
 
   Phase phase_ = Phase::kGathering;
   std::vector<Identity> identities_;
-  std::vector<topology::Core> cores_;
+  topology::Machine machine_;
   std::vector<std::size_t> order_;
   std::optional<Peers> peers_;
   std::optional<View> view_;

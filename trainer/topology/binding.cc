@@ -2,10 +2,14 @@
 #include "trainer/topology/binding.h"
 
 #include <fmt/format.h>
+#include <linux/mempolicy.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 #include <map>
 
 #include "base/error.h"
@@ -74,11 +78,25 @@ void bind_shared(BindingPlan& plan, const Cores& cores, int workers) {
     plan.cpus.push_back(cores[static_cast<std::size_t>(worker) % cores.size()].cpus);
 }
 
-std::vector<unsigned long> mask_of(const std::vector<int>& cpus) {
-  constexpr int kBits = 8 * sizeof(unsigned long);
-  std::vector<unsigned long> mask(static_cast<std::size_t>(cpus.back() / kBits) + 1);
-  for (const int cpu : cpus) mask[static_cast<std::size_t>(cpu / kBits)] |= 1UL << (cpu % kBits);
-  return mask;
+// Threads for each when all stand in the NUMA nodes they are to be near to; 0: that is not possible.
+int threads_near(const std::map<int, Cores>& domains, std::span<const int> near) {
+  std::map<int, std::size_t> wanted;
+  for (const int numa : near) ++wanted[numa];
+  std::size_t fitting = near.empty() ? 0 : std::numeric_limits<int>::max();
+  for (const auto& [numa, count] : wanted) {
+    const auto domain = domains.find(numa);
+    fitting = std::min(fitting, domain == domains.end() ? 0 : domain->second.size() / count);
+  }
+  return static_cast<int>(fitting);
+}
+
+void bind_near(BindingPlan& plan, const std::map<int, Cores>& domains, std::span<const int> near) {
+  std::map<int, std::ptrdiff_t> taken;
+  for (const int numa : near) {
+    const auto core = domains.at(numa).begin() + taken[numa];
+    plan.cpus.push_back(cpus_of(core, core + plan.threads));
+    taken[numa] += plan.threads;
+  }
 }
 
 void require_sense(const Cores& cores, int workers, int threads, Slice slice) {
@@ -91,12 +109,28 @@ void require_sense(const Cores& cores, int workers, int threads, Slice slice) {
     fail("binding: no slice {} of {}", slice.index, slice.count);
 }
 
+// Memory policies are refused in some containers; the cores then still decide where pages are first touched.
+void prefer_memory(const std::vector<unsigned long>& mask) noexcept {
+  constexpr unsigned long kBits = 8 * sizeof(unsigned long);
+  if (!mask.empty()) syscall(SYS_set_mempolicy, MPOL_PREFERRED, mask.data(), mask.size() * kBits + 1);
+}
+
 }  // namespace
 
-BindingPlan plan_binding(const Cores& cores, int workers, int threads_per_worker, Slice slice) {
+std::vector<unsigned long> mask_of(const std::vector<int>& numbers) {
+  constexpr int kBits = 8 * sizeof(unsigned long);
+  std::vector<unsigned long> mask(static_cast<std::size_t>(std::ranges::max(numbers) / kBits) + 1);
+  for (const int number : numbers) mask[static_cast<std::size_t>(number / kBits)] |= 1UL << (number % kBits);
+  return mask;
+}
+
+BindingPlan plan_binding(const Cores& cores, int workers, int threads_per_worker, Slice slice,
+                         std::span<const int> near) {
   require_sense(cores, workers, threads_per_worker, slice);
   const Cores mine = cores_of_slice(cores, slice);
-  const int available = static_cast<int>(mine.size()), fitting = available / workers;
+  const auto domains = by_numa(mine);
+  const int beside = threads_near(domains, near), available = static_cast<int>(mine.size());
+  const int fitting = beside > 0 ? beside : available / workers;
   const int wished = threads_per_worker == 0 ? std::max(fitting, 1) : threads_per_worker;
   BindingPlan plan;
   plan.threads = std::clamp(wished, 1, std::max(fitting, 1));
@@ -104,6 +138,9 @@ BindingPlan plan_binding(const Cores& cores, int workers, int threads_per_worker
     plan.shared = true;
     plan.note = fmt::format("{} nodes share the {} cores of this host", slice.count, cores.size());
   }
+  if (!near.empty() && beside == 0)
+    plan.note += fmt::format("{}the GPUs' NUMA nodes have too few cores for their workers",
+                             plan.note.empty() ? "" : "; ");
   const char* separator = plan.note.empty() ? "" : "; ";
   if (available < workers)
     plan.note += fmt::format("{}{} workers share {} {}", separator, workers, available,
@@ -111,7 +148,9 @@ BindingPlan plan_binding(const Cores& cores, int workers, int threads_per_worker
   else if (plan.threads < wished)
     plan.note += fmt::format("{}{} x {} threads wished, {} cores: {} each", separator, workers, wished,
                              available, plan.threads);
-  if (available < workers)
+  if (beside > 0)
+    bind_near(plan, domains, near);
+  else if (available < workers)
     bind_shared(plan, mine, workers);
   else
     bind_distinct(plan, mine, workers);
@@ -124,6 +163,8 @@ int apply_binding(const BindingPlan& plan, int local_rank) noexcept {
   const auto& mask = plan.masks[static_cast<std::size_t>(local_rank)];
   const auto* set =
       reinterpret_cast<const cpu_set_t*>(mask.data());  // the kernel reads as many bytes as it is told
+  if (static_cast<std::size_t>(local_rank) < plan.memory.size())
+    prefer_memory(plan.memory[static_cast<std::size_t>(local_rank)]);
   return sched_setaffinity(0, mask.size() * sizeof mask[0], set) == 0 ? 0 : errno;
 }
 

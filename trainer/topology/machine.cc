@@ -1,72 +1,86 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one file that knows hwloc.
-#include <hwloc.h>
+#include "trainer/topology/machine.h"
 
-#include <cerrno>
-#include <memory>
+#include <fmt/format.h>
+
+#include <algorithm>
 
 #include "base/error.h"
-#include "trainer/topology/binding.h"
+#include "base/text.h"
 
 namespace stint::topology {
 namespace {
 
-struct TopologyDeleter {
-  void operator()(hwloc_topology* topology) const { hwloc_topology_destroy(topology); }
-};
-struct BitmapDeleter {
-  void operator()(hwloc_bitmap_s* bitmap) const { hwloc_bitmap_free(bitmap); }
-};
-using Topology = std::unique_ptr<hwloc_topology, TopologyDeleter>;
-using Bitmap = std::unique_ptr<hwloc_bitmap_s, BitmapDeleter>;
-
-[[noreturn]] void refuse(int number) {
-  fail("binding: hwloc cannot read this machine: {}; see HWLOC_SYNTHETIC and HWLOC_XMLFILE if they are set",
-       errno_text(number));
+// "3" or "GPU-8f1c…", which may be cut short as long as it is unique.
+bool names(const std::string& word, const Gpu& gpu) {
+  if (word.starts_with("GPU-")) return !gpu.uuid.empty() && gpu.uuid.starts_with(word);
+  return word == std::to_string(gpu.index);
 }
 
-Topology load() {
-  hwloc_topology_t raw = nullptr;
-  if (hwloc_topology_init(&raw) != 0) refuse(errno);
-  Topology topology(raw);
-  if (hwloc_topology_load(raw) != 0) refuse(errno);
-  return topology;
-}
-
-// hwloc leaves out what the cgroup forbids; the affinity we were started with is ours to ask.
-Bitmap allowed_in(hwloc_topology_t topology) {
-  Bitmap allowed(hwloc_bitmap_dup(hwloc_topology_get_allowed_cpuset(topology)));
-  const Bitmap bound(hwloc_bitmap_alloc());
-  if (hwloc_topology_is_thissystem(topology) != 0 &&
-      hwloc_get_cpubind(topology, bound.get(), HWLOC_CPUBIND_PROCESS) == 0)
-    hwloc_bitmap_and(allowed.get(), allowed.get(), bound.get());
-  return allowed;
-}
-
-int numa_of(hwloc_topology_t topology, hwloc_obj_t core) {
-  const int first = core->nodeset == nullptr ? -1 : hwloc_bitmap_first(core->nodeset);
-  const hwloc_obj_t node =
-      first < 0 ? nullptr : hwloc_get_numanode_obj_by_os_index(topology, static_cast<unsigned>(first));
-  return node == nullptr ? 0 : static_cast<int>(node->logical_index);
+void keep_visible(Machine& machine, const std::string& visible) {
+  std::vector<Gpu> kept;
+  for (const std::string& word : split(visible, ',')) {
+    const auto found = std::ranges::find_if(machine.gpus, [&](const Gpu& gpu) { return names(word, gpu); });
+    if (found == machine.gpus.end()) break;  // CUDA, too, stops at the first that it does not know
+    kept.push_back(*found);
+  }
+  std::ranges::sort(kept, {}, &Gpu::index);
+  if (kept.size() < machine.gpus.size())
+    machine.notes.push_back(fmt::format("CUDA_VISIBLE_DEVICES={} leaves {} of {} GPUs", visible, kept.size(),
+                                        machine.gpus.size()));
+  machine.gpus = std::move(kept);
 }
 
 }  // namespace
 
-std::vector<Core> read_machine() {
-  const Topology topology = load();
-  const Bitmap allowed = allowed_in(topology.get());
-  const Bitmap usable(hwloc_bitmap_alloc());
-  const int depth = hwloc_get_type_or_below_depth(topology.get(), HWLOC_OBJ_CORE);
-  std::vector<Core> cores;
-  for (hwloc_obj_t object = nullptr;
-       (object = hwloc_get_next_obj_by_depth(topology.get(), depth, object)) != nullptr;) {
-    hwloc_bitmap_and(usable.get(), object->cpuset, allowed.get());
-    Core core{numa_of(topology.get(), object), {}};
-    for (int cpu = -1; (cpu = hwloc_bitmap_next(usable.get(), cpu)) >= 0;) core.cpus.push_back(cpu);
-    if (!core.cpus.empty()) cores.push_back(std::move(core));
+Meeting meeting_of(const PciPlace& a, const PciPlace& b) {
+  const auto apart = std::ranges::mismatch(a.bridges, b.bridges);
+  const auto shared = apart.in1 - a.bridges.begin();
+  if (shared > 1) return Meeting::kPciSwitch;
+  if (shared == 1) return Meeting::kHostBridge;
+  if (a.numa >= 0 && a.numa == b.numa) return Meeting::kNumaNode;
+  if (a.package >= 0 && a.package == b.package) return Meeting::kPackage;
+  return Meeting::kMachine;
+}
+
+const char* name_of(Meeting meeting) {
+  switch (meeting) {
+    case Meeting::kPciSwitch:
+      return "same PCI switch";
+    case Meeting::kHostBridge:
+      return "same host bridge";
+    case Meeting::kNumaNode:
+      return "same NUMA node";
+    case Meeting::kPackage:
+      return "same package";
+    case Meeting::kMachine:
+      break;
   }
-  if (cores.empty()) fail("binding: hwloc finds no processor that this process may use");
-  return cores;
+  return "across the machine";
+}
+
+void keep_usable_gpus(Machine& machine, const std::vector<DriverGpu>& driver,
+                      const std::optional<std::string>& visible) {
+  const std::size_t seen = machine.gpus.size();
+  if (!driver.empty() || !machine.captured) {
+    std::vector<Gpu> kept;
+    for (const DriverGpu& known : driver) {
+      const auto found = std::ranges::find(machine.gpus, known.address, &Gpu::address);
+      Gpu gpu = found == machine.gpus.end() ? Gpu{} : *found;
+      gpu.address = known.address;
+      gpu.uuid = known.uuid;
+      gpu.nvlink_domain = known.nvlink_domain;
+      if (!known.model.empty()) gpu.model = known.model;
+      kept.push_back(std::move(gpu));
+    }
+    machine.gpus = std::move(kept);
+  }
+  for (std::size_t i = 0; i < machine.gpus.size(); ++i) machine.gpus[i].index = static_cast<int>(i);
+  if (machine.gpus.empty() && seen > 0)
+    machine.notes.push_back(fmt::format(
+        "{} NVIDIA {} on the PCI bus, but the driver shows none to this job (no --gres, or no driver)", seen,
+        seen == 1 ? "GPU" : "GPUs"));
+  if (visible) keep_visible(machine, *visible);
 }
 
 }  // namespace stint::topology

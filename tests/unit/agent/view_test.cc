@@ -38,15 +38,16 @@ TEST(Placement, RingFollowsTheSwitchesAndAgentsOfOneHostShareItsCores) {
     nodes[i].host = i < 2 ? "x" : "y";
     nodes[i].topology = addresses[i];
   }
-  const std::vector<topology::Core> cores{{0, {0}}, {0, {1}}};
+  topology::Machine machine;
+  machine.cores = {{0, {0}}, {0, {1}}};
   recipes::Recipe recipe;
   recipe.resources.workers_per_node = 1;
-  const Placement first = place(nodes, 2, cores, recipe);
-  const Placement second = place(nodes, 3, cores, recipe);
+  const Placement first = place(nodes, 2, machine, recipe);
+  const Placement second = place(nodes, 3, machine, recipe);
   EXPECT_THAT(first.order, ElementsAre(1, 3, 0, 2));
   EXPECT_EQ(second.order, first.order);
-  EXPECT_THAT(first.binding.cpus, ElementsAre(ElementsAre(0)));
-  EXPECT_THAT(second.binding.cpus, ElementsAre(ElementsAre(1)));
+  EXPECT_THAT(first.machine.binding.cpus, ElementsAre(ElementsAre(0)));
+  EXPECT_THAT(second.machine.binding.cpus, ElementsAre(ElementsAre(1)));
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ using testing::HasSubstr;
 
 std::vector<Core> machine(const char* synthetic) {
   setenv("HWLOC_SYNTHETIC", synthetic, 1);
-  auto cores = read_machine();
+  auto cores = read_machine().cores;
   unsetenv("HWLOC_SYNTHETIC");
   return cores;
 }
@@ -35,7 +35,7 @@ TEST(Machine, ListsCoresWithTheirThreadsAndNumaNodes) {
 TEST(Machine, ADescriptionThatHwlocCannotReadIsAClearErrorOrIgnoredByIt) {
   setenv("HWLOC_XMLFILE", "/nonexistent/machine.xml", 1);
   try {
-    EXPECT_FALSE(read_machine().empty());
+    EXPECT_FALSE(read_machine().cores.empty());
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("HWLOC_XMLFILE"));
   }
@@ -51,7 +51,7 @@ TEST(Machine, HonoursTheAffinityOfTheProcess) {
   CPU_ZERO(&one);
   CPU_SET(last, &one);
   ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
-  const auto cores = read_machine();
+  const auto cores = read_machine().cores;
   ASSERT_EQ(sched_setaffinity(0, sizeof before, &before), 0);
   ASSERT_EQ(cores.size(), 1U);
   EXPECT_THAT(cores[0].cpus, ElementsAre(last));
@@ -161,7 +161,7 @@ TEST(Binding, WorkersNeverShareWhereCoresSuffice) {
 }
 
 TEST(Binding, ApplyBindsAChildAndReportsWhatItCannot) {
-  const auto cores = read_machine();
+  const auto cores = read_machine().cores;
   const auto plan = plan_binding({cores.back()}, 1, 1);
   EXPECT_EQ(apply_binding(plan, -1), EINVAL);
   EXPECT_EQ(apply_binding(plan, 1), EINVAL);
