@@ -6,6 +6,7 @@
 //   log.jsonl                       one JSON object a line: {"t": unix seconds, "event": name, …}
 //   events.out.tfevents.*           TensorBoard
 //   checkpoints/step-00000100/      manifest.json, *.safetensors
+//   topology.json                   what stands where and why, as of the last start
 //   rendezvous/<job>.<restart>.<attempt>/   one file per agent, removed when the run ends
 //   report.txt                      written when the run ends
 //
@@ -30,6 +31,7 @@ struct RunDirectory {
   std::filesystem::path log() const { return root / "log.jsonl"; }
   std::filesystem::path checkpoints() const { return root / "checkpoints"; }
   std::filesystem::path rendezvous() const { return root / "rendezvous"; }
+  std::filesystem::path topology() const { return root / "topology.json"; }
   std::filesystem::path report() const { return root / "report.txt"; }
 };
 

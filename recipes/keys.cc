@@ -283,6 +283,13 @@ void add_parallel_keys(std::vector<Key>& all) {
                         FIELD(parallel.activation_checkpointing)));
 }
 
+void add_topology_keys(std::vector<Key>& all) {
+  all.push_back(choice("topology", "measure", {"auto", "yes", "no"}, "auto",
+                       "time small messages between all nodes at the start and order the ring by them; auto: "
+                       "when Slurm names no switches and there are four nodes or more",
+                       FIELD(topology.measure)));
+}
+
 void add_survival_keys(std::vector<Key>& all) {
   using namespace std::chrono_literals;
   all.push_back(integer("checkpoint", "interval", 0, kBillion, "100",
@@ -334,6 +341,7 @@ std::vector<Key> build_keys() {
   add_data_keys(all);
   add_optim_keys(all);
   add_parallel_keys(all);
+  add_topology_keys(all);
   add_survival_keys(all);
   add_resource_keys(all);
   return all;

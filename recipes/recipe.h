@@ -53,6 +53,9 @@ struct Recipe {
     bool activation_checkpointing = false;
   } parallel;
   struct {
+    std::string measure;  // auto | yes | no: the nodes' distances, by small messages at the start
+  } topology;
+  struct {
     std::int64_t interval = 0;  // steps; 0: only at the end
     std::int64_t keep = 0;
     // Before the end of a plan's segment: the last save's time times safety, within these bounds.

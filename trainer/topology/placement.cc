@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <string_view>
 
@@ -48,6 +49,12 @@ bool path_less(const Path& a, const Path& b) {
   return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end(), natural_less);
 }
 
+std::vector<std::optional<Path>> all_switches(std::span<const NodePlace> places) {
+  std::vector<std::optional<Path>> paths;
+  for (const NodePlace& place : places) paths.push_back(switches_of(place));
+  return paths;
+}
+
 std::string some_names(std::vector<std::string> names) {
   constexpr std::size_t kShown = 3;
   std::ranges::sort(names, natural_less);
@@ -55,6 +62,17 @@ std::string some_names(std::vector<std::string> names) {
   names.resize(names.size() - more);
   const std::string shown = fmt::format("{}", fmt::join(names, ", "));
   return more == 0 ? shown : fmt::format("{} and {} more", shown, more);
+}
+
+bool nvlink_within_leaves(std::span<const NodePlace> places,
+                          const std::vector<std::optional<Path>>& switches) {
+  std::map<std::string, std::optional<Path>> leaf_of;
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    if (places[i].nvlink_domain.empty()) continue;
+    const auto [known, first] = leaf_of.emplace(places[i].nvlink_domain, switches[i]);
+    if (!first && known->second != switches[i]) return false;
+  }
+  return true;
 }
 
 std::string note_on(std::span<const NodePlace> places, const std::vector<std::optional<Path>>& paths) {
@@ -99,9 +117,20 @@ std::optional<Path> switches_of(const NodePlace& place) {
   return Path(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(switches));
 }
 
+std::vector<std::optional<Path>> domains_of(std::span<const NodePlace> places) {
+  auto paths = all_switches(places);
+  const bool below = nvlink_within_leaves(places, paths);
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    if (places[i].nvlink_domain.empty()) continue;
+    if (!paths[i]) paths[i].emplace();
+    Path& path = *paths[i];
+    path.insert(below || path.empty() ? path.end() : path.end() - 1, "nvlink " + places[i].nvlink_domain);
+  }
+  return paths;
+}
+
 Order order_nodes(std::span<const NodePlace> places) {
-  std::vector<std::optional<Path>> paths;
-  for (const NodePlace& place : places) paths.push_back(switches_of(place));
+  const auto paths = domains_of(places);
   std::vector<std::size_t> nodes(places.size());
   std::iota(nodes.begin(), nodes.end(), std::size_t{0});
   std::ranges::stable_sort(nodes, [&](std::size_t a, std::size_t b) {
@@ -109,7 +138,7 @@ Order order_nodes(std::span<const NodePlace> places) {
     if (paths[a] && *paths[a] != *paths[b]) return path_less(*paths[a], *paths[b]);
     return natural_less(places[a].name, places[b].name);
   });
-  return {nodes, note_on(places, paths)};
+  return {nodes, note_on(places, all_switches(places))};
 }
 
 std::size_t leaf_crossings(std::span<const NodePlace> places, std::span<const std::size_t> order) {
