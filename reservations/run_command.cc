@@ -18,10 +18,12 @@
 
 #include "base/contract.h"
 #include "base/error.h"
+#include "base/ini.h"
 #include "base/process.h"
 #include "base/run_report.h"
 #include "base/text.h"
 #include "reservations/run_watch.h"
+#include "reservations/topology_drawing.h"
 
 namespace stint::reservations {
 namespace {
@@ -37,6 +39,7 @@ constexpr seconds kJobInterval{5};  // between two questions to Slurm whether th
 constexpr seconds kSlurmTimeout{15};
 constexpr seconds kDirectoryWait{60};  // of a job that runs
 constexpr int kFirstLines = 1'000;
+constexpr std::size_t kMaxTopologyBytes = 64 << 20;
 
 struct Options {
   std::string run;
@@ -262,10 +265,25 @@ void report(const Options& options) {
   }
 }
 
+void show_topology(const Options& options) {
+  const RunDirectory run =
+      is_job_id(options.run) ? directory_of_known_job(options.run) : named_directory(options.run);
+  std::error_code error;
+  if (!fs::exists(run.topology(), error))
+    fail("{}: no topology.json; it is written when all workers of the run have started", run.root.string());
+  const auto record = nlohmann::json::parse(read_file(run.topology(), kMaxTopologyBytes), nullptr, false);
+  if (record.is_discarded())
+    fail("{}: is damaged; the run's next start writes it anew", run.topology().string());
+  if (options.format == "json")
+    std::puts(record.dump().c_str());
+  else
+    std::fputs(draw_topology(record).c_str(), stdout);
+}
+
 }  // namespace
 
 CLI::App& add_run_command(CLI::App& app) {
-  CLI::App& group = *app.add_subcommand("run", "Watch a run, print its report");
+  CLI::App& group = *app.add_subcommand("run", "Watch a run, print its report, draw where it runs");
   group.require_subcommand(1);
   const auto options = std::make_shared<Options>();
 
@@ -279,6 +297,13 @@ CLI::App& add_run_command(CLI::App& app) {
   reporting.add_option("--format", options->format, "text, or json: one line for programs")
       ->check(CLI::IsMember({"text", "json"}));
   reporting.callback([options] { report(*options); });
+
+  CLI::App& drawing = *group.add_subcommand(
+      "topology", "Draw which node and device each worker has, and why, as of the last start");
+  drawing.add_option("run", options->run, "job id or run directory")->required();
+  drawing.add_option("--format", options->format, "text, or json: one line for programs")
+      ->check(CLI::IsMember({"text", "json"}));
+  drawing.callback([options] { show_topology(*options); });
   return group;
 }
 

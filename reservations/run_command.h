@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `stint run …`: watch a run, print its report. Reads run directories; needs no stintd.
+// `stint run …`: watch a run, print its report, draw its topology. Reads run directories; needs no stintd.
 #pragma once
 
 namespace CLI {

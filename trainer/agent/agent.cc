@@ -15,7 +15,9 @@
 
 #include "base/contract.h"
 #include "base/final_error.h"
+#include "base/ini.h"
 #include "base/log.h"
+#include "trainer/agent/topology_record.h"
 
 namespace stint::agent {
 namespace {
@@ -130,14 +132,23 @@ void Agent::prepare() {
     if (read(signals_, &info, sizeof info) > 0) stop("SIGUSR1");
   });
   loop_.add(reporter_.descriptor(), [this] { take_verdict(); });
-  const Identity self{setup_.node,       setup_.host,    setup_.topology, setup_.topology_pattern,
-                      local_addresses(), socket_.port(), random_nonce()};
-  rendezvous_.publish("agent", setup_.node, to_json(self));
   machine_ = topology::read_machine();
+  require_net_devices(machine_);
+  const Identity self{setup_.node,
+                      setup_.host,
+                      setup_.topology,
+                      setup_.topology_pattern,
+                      local_addresses(),
+                      socket_.port(),
+                      random_nonce(),
+                      probe_.port(),
+                      topology::nvlink_domain_of(machine_),
+                      machine_.cpu_model};
+  rendezvous_.publish("agent", setup_.node, to_json(self));
 }
 
 milliseconds Agent::pace() const {
-  const bool starting = phase_ == Phase::kGathering || phase_ == Phase::kConnecting;
+  const bool starting = phase_ != Phase::kTraining && phase_ != Phase::kJudging;
   return starting ? kLookInterval : std::min(recipe_.resilience.heartbeat_interval, milliseconds(500));
 }
 
@@ -148,6 +159,8 @@ void Agent::advance() {
   switch (phase_) {
     case Phase::kGathering:
       return gather();
+    case Phase::kMeasuring:
+      return measure();
     case Phase::kConnecting:
       return connect();
     case Phase::kTraining:
@@ -168,8 +181,31 @@ void Agent::gather() {
     return;
   }
   meet_peers();
+  if (!wants_measuring(identities_, recipe_)) return start_workers();
+  phase_ = Phase::kMeasuring;
+  probe_.begin(identities_, setup_.index, topology::landmarks(identities_.size()), Clock::now());
+  loop_.add(probe_.descriptor(), [this] { probe_.turn(Clock::now()); });
+}
+
+void Agent::measure() {
+  probe_.turn(Clock::now());
+  if (!probe_.done()) return;
+  if (!published_pairs_)
+    rendezvous_.publish("pairs", setup_.node, {{"round_trips_us", probe_.round_trips()}});
+  published_pairs_ = true;
+  rendezvous_.look();
+  const auto missing = rendezvous_.missing("pairs");
+  if (!missing.empty()) {
+    if (Clock::now() - began_ > recipe_.resilience.startup_timeout) miss(missing);
+    return;
+  }
+  for (const auto& node : setup_.nodes) {
+    auto row = rendezvous_.find("pairs", node)->value("round_trips_us", std::vector<double>());
+    row.resize(setup_.nodes.size());
+    round_trips_.push_back(std::move(row));
+  }
+  loop_.remove(probe_.descriptor());  // all have asked
   start_workers();
-  phase_ = Phase::kConnecting;
 }
 
 void Agent::meet_peers() {
@@ -184,8 +220,10 @@ void Agent::meet_peers() {
 }
 
 void Agent::start_workers() {
-  const Placement placement = place(identities_, setup_.index, machine_, recipe_);
-  order_ = placement.order;
+  phase_ = Phase::kConnecting;
+  layout_ = lay_out(identities_, round_trips_);
+  const Placement placement = place(identities_, setup_.index, machine_, recipe_, layout_);
+  description_ = describe(machine_, placement.machine);
   for (const std::string& note : placement.notes) spdlog::info("{}: {}", setup_.node, note);
   const std::int64_t workers = recipe_.resources.workers_per_node;
   const std::string shortage =
@@ -220,7 +258,7 @@ bool Agent::publish_workers() {
     shared_bytes = std::max(shared_bytes, worker->shared_bytes);
   }
   memory_->lay_out(setup_.epoch(), shared_bytes);
-  rendezvous_.publish("workers", setup_.node, {{"addresses", addresses}});
+  rendezvous_.publish("workers", setup_.node, {{"addresses", addresses}, {"machine", description_}});
   return true;
 }
 
@@ -241,11 +279,12 @@ void Agent::send_view() {
   for (const auto& node : setup_.nodes) {
     addresses.push_back(rendezvous_.find("workers", node)->value("addresses", std::vector<std::string>()));
   }
-  view_ = make_view(setup_.epoch(), order_, addresses);
+  view_ = make_view(setup_.epoch(), layout_.order, addresses);
   phase_ = Phase::kTraining;
   if (hosts_rank_zero()) {
+    record_topology();
     std::vector<std::string> ordered;
-    for (const std::size_t node : order_) ordered.push_back(node_name(node));
+    for (const std::size_t node : layout_.order) ordered.push_back(node_name(node));
     recorder_.emplace(run_, nlohmann::json{{"job", setup_.job},
                                            {"restart", setup_.restart},
                                            {"attempt", setup_.attempt},
@@ -261,6 +300,32 @@ void Agent::send_view() {
     auto message = view_->message_for(view_->ranks.rank_of({setup_.index, worker->local}));
     message["shared_memory"] = memory_->is_laid_out();
     worker->process.channel().send(message);
+  }
+}
+
+// It helps people alone: without it the run goes on.
+void Agent::record_topology() {
+  TopologyFacts facts{{{"job", setup_.job},
+                       {"restart", setup_.restart},
+                       {"attempt", setup_.attempt},
+                       {"recipe", recipe_.name}},
+                      identities_,
+                      layout_,
+                      view_->ranks,
+                      static_cast<int>(recipes::shard_degree(recipe_, view_->ranks.size())),
+                      {},
+                      round_trips_};
+  for (const auto& node : setup_.nodes)
+    facts.machines.push_back(rendezvous_.find("workers", node)->value("machine", nlohmann::json()));
+  auto record = topology_record(facts);
+  for (const std::string& note : missing_devices(record, read_topology(run_))) {
+    spdlog::warn("{}", note);
+    record["notes"].push_back(note);
+  }
+  try {
+    write_file_atomically(run_.topology(), record.dump(1) + "\n");
+  } catch (const Error& error) {
+    spdlog::warn("{}: {}", setup_.node, error.what());
   }
 }
 
@@ -443,7 +508,7 @@ void Agent::judge_missing(std::vector<std::size_t> nodes, std::string why, int f
 
 bool Agent::first_survivor() const {
   for (std::size_t p = 0; p < setup_.nodes.size(); ++p) {
-    const std::size_t node = order_.empty() ? p : order_[p];
+    const std::size_t node = layout_.order.empty() ? p : layout_.order[p];
     if (node == setup_.index) return true;
     if (!contains(judging_.nodes, node) && !(peers_ && peers_->departed(node))) return false;
   }
@@ -514,7 +579,7 @@ void Agent::publish_outcome() {
 
 // On a full disk the place of the files that brought the agents together must do.
 bool Agent::put_outcome() {
-  for (const char* dispensable : {"", "workers", "agent"}) {
+  for (const char* dispensable : {"", "workers", "pairs", "agent"}) {
     if (*dispensable != '\0') rendezvous_.withdraw(dispensable, setup_.node);
     try {
       rendezvous_.publish("outcome", setup_.node, to_json(*outcome_));

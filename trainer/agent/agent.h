@@ -20,6 +20,7 @@
 #include "trainer/agent/event_loop.h"
 #include "trainer/agent/failure_report.h"
 #include "trainer/agent/node_memory.h"
+#include "trainer/agent/pair_probe.h"
 #include "trainer/agent/peers.h"
 #include "trainer/agent/placement.h"
 #include "trainer/agent/recorder.h"
@@ -59,7 +60,7 @@ class Agent {
 
  private:
   using Clock = std::chrono::steady_clock;
-  enum class Phase { kGathering, kConnecting, kTraining, kJudging };
+  enum class Phase { kGathering, kMeasuring, kConnecting, kTraining, kJudging };
   struct Worker;
 
   void prepare();
@@ -69,11 +70,13 @@ class Agent {
   // The start.
   void gather();
   void meet_peers();
+  void measure();
   void start_workers();
   WorkerCommand command_for(const Placement& placement, int local) const;
   void connect();
   bool publish_workers();
   void send_view();
+  void record_topology();
   void miss(const std::vector<std::string>& nodes);
 
   // Workers.
@@ -123,7 +126,11 @@ class Agent {
   Phase phase_ = Phase::kGathering;
   std::vector<Identity> identities_;
   topology::Machine machine_;
-  std::vector<std::size_t> order_;
+  PairProbe probe_;
+  bool published_pairs_ = false;
+  topology::RoundTrips round_trips_;  // empty: not measured
+  nlohmann::json description_;        // of this node
+  Layout layout_;                     // once all agents are here
   std::optional<Peers> peers_;
   std::optional<View> view_;
   std::optional<NodeMemory> memory_;

@@ -18,30 +18,37 @@ std::optional<sockaddr_in> socket_address(const std::string& address, std::uint1
   return result;
 }
 
+}  // namespace
+
 // On one host the loopback always works; between hosts every published address is tried until one is proven.
-std::vector<sockaddr_in> candidates_for(const Identity& peer, const Identity& self) {
+std::vector<sockaddr_in> candidates_for(const Identity& peer, const Identity& self, std::uint16_t port) {
   std::vector<std::string> texts = peer.addresses;
   if (peer.host == self.host) texts.insert(texts.begin(), "127.0.0.1");
   std::vector<sockaddr_in> candidates;
   for (const std::string& text : texts) {
-    if (const auto address = socket_address(text, peer.port)) candidates.push_back(*address);
+    if (const auto address = socket_address(text, port)) candidates.push_back(*address);
   }
   return candidates;
 }
 
-}  // namespace
-
 nlohmann::json to_json(const Identity& identity) {
-  return {{"node", identity.node},           {"host", identity.host},
-          {"topology", identity.topology},   {"topology_pattern", identity.topology_pattern},
-          {"addresses", identity.addresses}, {"port", identity.port},
-          {"nonce", identity.nonce}};
+  return {{"node", identity.node},
+          {"host", identity.host},
+          {"topology", identity.topology},
+          {"topology_pattern", identity.topology_pattern},
+          {"addresses", identity.addresses},
+          {"port", identity.port},
+          {"nonce", identity.nonce},
+          {"probe_port", identity.probe_port},
+          {"nvlink_domain", identity.nvlink_domain},
+          {"cpu_model", identity.cpu_model}};
 }
 
 Identity parse_identity(const nlohmann::json& json) {
   try {
-    return {json.at("node"),      json.at("host"), json.at("topology"), json.at("topology_pattern"),
-            json.at("addresses"), json.at("port"), json.at("nonce")};
+    return {json.at("node"),          json.at("host"),     json.at("topology"), json.at("topology_pattern"),
+            json.at("addresses"),     json.at("port"),     json.at("nonce"),    json.at("probe_port"),
+            json.at("nvlink_domain"), json.at("cpu_model")};
   } catch (const nlohmann::json::exception& error) {
     fail("rendezvous: malformed agent file: {}", error.what());
   }
@@ -58,7 +65,7 @@ Peers::Peers(BeatSocket& socket, const std::vector<Identity>& all, std::size_t s
   for (const Identity& identity : all) {
     Peer peer;
     peer.nonce = identity.nonce;
-    peer.candidates = candidates_for(identity, all[self]);
+    peer.candidates = candidates_for(identity, all[self], identity.port);
     peers_.push_back(std::move(peer));
   }
   liveness_.depart(self);

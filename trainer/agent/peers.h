@@ -23,7 +23,12 @@ struct Identity {
   std::vector<std::string> addresses;  // IPv4, dotted
   std::uint16_t port = 0;
   std::uint64_t nonce = 0;
+  std::uint16_t probe_port = 0;  // answers there how long a message takes
+  std::string nvlink_domain{};   // of its GPUs; may be empty
+  std::string cpu_model{};       // may be empty
 };
+// Where `peer` may be reached from `self`, the likeliest first.
+std::vector<sockaddr_in> candidates_for(const Identity& peer, const Identity& self, std::uint16_t port);
 nlohmann::json to_json(const Identity& identity);
 Identity parse_identity(const nlohmann::json& json);  // throws Error
 

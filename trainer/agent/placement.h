@@ -11,22 +11,40 @@
 #include "trainer/agent/peers.h"
 #include "trainer/agent/worker_process.h"
 #include "trainer/topology/devices.h"
+#include "trainer/topology/measured.h"
+#include "trainer/topology/placement.h"
 
 namespace stint::agent {
 
+// Of all nodes; the same everywhere.
+struct Layout {
+  enum class Source { kSlurm, kMeasured, kNames };
+  Source source = Source::kNames;
+  std::vector<topology::NodePlace> places;
+  std::vector<std::size_t> order;    // order[p]: index of the node at position p of the ring
+  std::vector<std::size_t> buddies;  // by node
+  std::vector<std::string> notes;    // for people
+};
+
+// Whether the agents are to time messages between their nodes before they choose an order.
+bool wants_measuring(const std::vector<Identity>& nodes, const recipes::Recipe& recipe);
+// times: empty, or of every node to every node.
+Layout lay_out(const std::vector<Identity>& nodes, const topology::RoundTrips& times);
+
 struct Placement {
-  std::vector<std::size_t>
-      order;  // order[p]: index of the node at position p of the ring; the same everywhere
   topology::MachinePlan machine;   // of this node's workers
   std::vector<std::string> notes;  // for people; each is said by one agent only
 };
 
 // machine: this one. Agents on one host (a test cluster) take their slices of it.
 Placement place(const std::vector<Identity>& nodes, std::size_t self, const topology::Machine& machine,
-                const recipes::Recipe& recipe);
+                const recipes::Recipe& recipe, const Layout& layout);
 
 // Makes the command bind its process, and tells it its number of threads and its devices.
 void bind_worker(WorkerCommand& command, const topology::Machine& machine, const topology::MachinePlan& plan,
                  int local);
+
+// Throws Error when UCX_NET_DEVICES names a device that this machine does not have: UCX would go without.
+void require_net_devices(const topology::Machine& machine);
 
 }  // namespace stint::agent

@@ -2,7 +2,8 @@
 // Agents meet through files in one folder of the run directory: each publishes "<kind>-<node>.json" by atomic
 // rename and lists the folder until all others' are there. No node is special and nothing listens; works on
 // any shared file system (each look opens the folder anew, which is what makes NFS clients look again).
-// Kinds: "agent" (who and where I am), "workers" (my workers' addresses), "outcome" (how I ended).
+// Kinds: "agent" (who and where I am), "pairs" (how far the others are), "workers" (my workers' addresses),
+// "outcome" (how I ended).
 #pragma once
 
 #include <filesystem>

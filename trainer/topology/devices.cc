@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "base/text.h"
 #include "trainer/topology/assignment.h"
 
 namespace stint::topology {
@@ -147,6 +148,20 @@ MachinePlan plan_machine(const Machine& machine, int workers, int threads_per_wo
     NicShares(machine, plan.workers, std::move(nics)).share();
   if (!plan.binding.note.empty()) plan.notes.push_back(plan.binding.note);
   return plan;
+}
+
+std::optional<std::string> net_device_problem(const std::string& value,
+                                              const std::set<std::string>& present) {
+  if (value.find_first_of("^*") != std::string::npos) return std::nullopt;
+  for (const std::string& word : split(value, ',')) {
+    if (word.empty() || word == "all" || present.contains(word.substr(0, word.find(':')))) continue;
+    return fmt::format(
+        "UCX_NET_DEVICES names {}, which this node does not have (it has {}); unset it, or drain the node if "
+        "the "
+        "device should be there",
+        word, fmt::join(present, ", "));
+  }
+  return std::nullopt;
 }
 
 std::string ucx_name(const Nic& nic) {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,6 +37,10 @@ using Variables = std::vector<std::pair<std::string, std::string>>;
 // true are the user's own and are left alone.
 Variables device_environment(const Machine& machine, const MachinePlan& plan, int local_rank,
                              bool (*is_set)(const char* variable));
+
+// What is wrong with a value of UCX_NET_DEVICES on a machine with these devices; none: nothing that can be
+// told.
+std::optional<std::string> net_device_problem(const std::string& value, const std::set<std::string>& present);
 
 // UCX's name of it: "mlx5_0:1".
 std::string ucx_name(const Nic& nic);

@@ -59,6 +59,14 @@ const char* name_of(Meeting meeting) {
   return "across the machine";
 }
 
+std::string nvlink_domain_of(const Machine& machine) {
+  if (machine.gpus.empty()) return {};
+  const std::string& first = machine.gpus.front().nvlink_domain;
+  const bool same =
+      std::ranges::all_of(machine.gpus, [&](const Gpu& gpu) { return gpu.nvlink_domain == first; });
+  return same ? first : std::string();
+}
+
 void keep_usable_gpus(Machine& machine, const std::vector<DriverGpu>& driver,
                       const std::optional<std::string>& visible) {
   const std::size_t seen = machine.gpus.size();

@@ -72,4 +72,7 @@ std::vector<DriverGpu> read_gpu_driver(const char* library = "libnvidia-ml.so.1"
 void keep_usable_gpus(Machine& machine, const std::vector<DriverGpu>& driver,
                       const std::optional<std::string>& visible);
 
+// That of all its GPUs; empty: there is none.
+std::string nvlink_domain_of(const Machine& machine);
+
 }  // namespace stint::topology

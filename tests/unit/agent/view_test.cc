@@ -42,10 +42,12 @@ TEST(Placement, RingFollowsTheSwitchesAndAgentsOfOneHostShareItsCores) {
   machine.cores = {{0, {0}}, {0, {1}}};
   recipes::Recipe recipe;
   recipe.resources.workers_per_node = 1;
-  const Placement first = place(nodes, 2, machine, recipe);
-  const Placement second = place(nodes, 3, machine, recipe);
-  EXPECT_THAT(first.order, ElementsAre(1, 3, 0, 2));
-  EXPECT_EQ(second.order, first.order);
+  const Layout layout = lay_out(nodes, {});
+  const Placement first = place(nodes, 2, machine, recipe, layout);
+  const Placement second = place(nodes, 3, machine, recipe, layout);
+  EXPECT_THAT(layout.order, ElementsAre(1, 3, 0, 2));
+  EXPECT_THAT(layout.buddies, ElementsAre(1, 0, 3, 2));
+  EXPECT_EQ(layout.source, Layout::Source::kSlurm);
   EXPECT_THAT(first.machine.binding.cpus, ElementsAre(ElementsAre(0)));
   EXPECT_THAT(second.machine.binding.cpus, ElementsAre(ElementsAre(1)));
 }
