@@ -75,7 +75,8 @@ std::string crossings_line(const json& record) {
   const auto crossings = number_of(ring, "crossings"), fewest = number_of(ring, "fewest_crossings");
   const auto by_name = number_of(ring, "crossings_by_name");
   if (text_of(record, "source") == "names") return {};
-  std::string line = fmt::format("      {} from one leaf switch to another", count(crossings, "step"));
+  const char* what = text_of(record, "source") == "measured" ? "group" : "leaf switch";
+  std::string line = fmt::format("      {} from one {} to another", count(crossings, "step"), what);
   line += crossings <= fewest ? ", the fewest possible" : fmt::format(", {} would be possible", fewest);
   if (by_name != crossings) line += fmt::format("; in the order of names it would be {}", by_name);
   return line + "\n";
@@ -161,7 +162,9 @@ std::string buddies_line(const json& record) {
   const auto exposed = number_of(record, "exposed_buddies"),
              nodes = static_cast<std::int64_t>(list_of(record, "nodes").size());
   if (nodes < 2) return {};
-  if (exposed == 0) return "buddies: each node's stands in another failure domain\n";
+  if (exposed == 0)
+    return fmt::format("buddies: each node's stands in another {}\n",
+                       text_of(record, "source") == "measured" ? "group" : "failure domain");
   return fmt::format("buddies: of {} nodes {} have theirs in their own failure domain, as few as possible\n",
                      nodes, exposed);
 }

@@ -155,7 +155,7 @@ json topology_record(const TopologyFacts& facts) {
   if (facts.shard_degree > 1 && facts.ranks.size() % facts.shard_degree == 0) {
     const auto groups = topology::shard_groups(facts.ranks, facts.layout.places, facts.shard_degree);
     record["shards"] = {{"degree", facts.shard_degree}, {"groups", groups.shards.size()}};
-    if (!groups.note.empty()) record["notes"].push_back(groups.note);
+    if (!groups.note.empty() && groups.shards.size() > 1) record["notes"].push_back(groups.note);
   }
   if (!facts.times.empty()) record["round_trips_us"] = facts.times;
   return record;

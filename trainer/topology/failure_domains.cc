@@ -133,8 +133,9 @@ ShardGroups shard_groups(const RankTable& ranks, std::span<const NodePlace> plac
   }
   if (wide > 0)
     groups.note = fmt::format(
-        "{} of {} shard groups reach beyond one node or NVLink domain: their traffic crosses "
-        "the network in every step; a smaller shard degree keeps it inside",
+        "{} of {} shard groups reach beyond one node or NVLink domain: their traffic crosses the network in "
+        "every "
+        "step; parallel.sharding = hybrid with a parallel.shard_degree that fits keeps it inside",
         wide, groups.shards.size());
   return groups;
 }

@@ -15,6 +15,8 @@ namespace {
 constexpr std::size_t kMaxLandmarks = 64;
 // Between two levels of the tree; below it a difference is taken for noise.
 constexpr double kStep = 1.2;
+// The shortest way between two groups against the longest within one.
+constexpr double kApart = 1.1;
 constexpr double kUnknown = std::numeric_limits<double>::infinity();
 
 // Noise only ever adds: of the two directions the smaller one.
@@ -82,11 +84,30 @@ class Linkage {
   std::vector<std::size_t> group_;
 };
 
+// Noise alone groups some nodes, but it leaves most of them single and a few of the long ways short.
+bool stands_out(const std::vector<std::size_t>& group, const RoundTrips& times,
+                const std::vector<std::size_t>& nodes) {
+  if (2 * std::set(group.begin(), group.end()).size() > nodes.size()) return false;
+  double within = 0, between = kUnknown;
+  for (std::size_t a = 0; a < nodes.size(); ++a)
+    for (std::size_t b = a + 1; b < nodes.size(); ++b) {
+      const double time = time_between(times, nodes[a], nodes[b]);
+      if (time == kUnknown) continue;
+      if (group[a] == group[b])
+        within = std::max(within, time);
+      else
+        between = std::min(between, time);
+    }
+  return between > kApart * within;
+}
+
 // The levels of the tree, top first: group of each landmark.
-std::vector<std::vector<std::size_t>> levels_of(const std::vector<Merge>& merges) {
+std::vector<std::vector<std::size_t>> levels_of(const std::vector<Merge>& merges, const RoundTrips& times,
+                                                const std::vector<std::size_t>& nodes) {
   std::vector<std::vector<std::size_t>> levels;
   for (std::size_t i = merges.size(); i-- > 1;)
-    if (merges[i].height > kStep * merges[i - 1].height) levels.push_back(merges[i - 1].group);
+    if (merges[i].height > kStep * merges[i - 1].height && stands_out(merges[i - 1].group, times, nodes))
+      levels.push_back(merges[i - 1].group);
   return levels;
 }
 
@@ -107,7 +128,7 @@ std::vector<std::size_t> landmarks(std::size_t nodes) {
 
 Measured group_by_distance(std::span<const NodePlace> places, const RoundTrips& times) {
   const auto marks = landmarks(places.size());
-  const auto levels = levels_of(Linkage(times, marks).run());
+  const auto levels = levels_of(Linkage(times, marks).run(), times, marks);
   if (levels.empty())
     return {{}, "the measured distances of the nodes show no groups; the ring is in name order"};
   // Numbered as they are met in the order of names, so that the numbers mean something to people.

@@ -23,7 +23,8 @@ struct Measured {
   std::string note;               // for people
 };
 // Groups the landmarks by average linkage and cuts where the distance to the next group grows by a fifth at
-// least; other nodes join the landmark nearest to them.
+// least, every way out of a group is longer than all within, and two nodes a group remain; other nodes join
+// the landmark nearest to them.
 Measured group_by_distance(std::span<const NodePlace> places, const RoundTrips& times);
 
 }  // namespace stint::topology

@@ -72,7 +72,7 @@ json record_of(const std::vector<Identity>& nodes, const topology::Machine& mach
   const topology::RankTable ranks(layout.order, std::vector<int>(4, 2));
   const auto plan = topology::plan_machine(machine, 2, 0);
   return topology_record(
-      {{{"job", "7"}}, nodes, layout, ranks, 8, std::vector<json>(4, describe(machine, plan)), {}});
+      {{{"job", "7"}}, nodes, layout, ranks, 4, std::vector<json>(4, describe(machine, plan)), {}});
 }
 
 topology::Machine two_numa_nodes() {

@@ -65,6 +65,15 @@ TEST(Measured, SaysSoWhenAllNodesAreEquallyFar) {
   EXPECT_THAT(found.note, HasSubstr("show no groups"));
 }
 
+TEST(Measured, NoiseMakesFewGroups) {
+  int found = 0;
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    const Cluster made = cluster(8, 1, 1, 15, seed);
+    found += group_by_distance(made.named, made.times).places.empty() ? 0 : 1;
+  }
+  EXPECT_LE(found, 2);
+}
+
 TEST(Measured, WorksWithLostMessagesAndWithoutAny) {
   Cluster made = cluster(8, 2, 1, 2, 3);
   made.times[0][2] = 0;  // the other direction tells
