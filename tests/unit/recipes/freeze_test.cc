@@ -46,7 +46,7 @@ TEST(Freeze, MissingAndUnknownKeysAreRefused) {
   changed.erase(changed.find("steps = 10\n"), 11);
   EXPECT_EQ(problem(changed), "recipe.ini: lacks 'steps' in [run]; a frozen recipe holds every key");
   EXPECT_EQ(problem(text + "nodse = 1\n"),
-            "recipe.ini:70: unknown key 'nodse' in [resources]; did you mean 'nodes'?");
+            "recipe.ini:73: unknown key 'nodse' in [resources]; did you mean 'nodes'?");
   EXPECT_EQ(problem(""), "recipe.ini: lacks 'name' in [recipe]; a frozen recipe holds every key");
   EXPECT_THAT(problem(text + std::string(contract::kMaxRecipeBytes, '#')),
               HasSubstr("larger than the 98304 bytes"));
@@ -95,6 +95,7 @@ class RandomRecipe {
     r.optim = {rate,       rate * real(0, 1), {real(0, 0.999), real(0, 0.999)}, real(1e-12, 1e-3),
                real(0, 1), real(0, 10),       flip() ? "cosine" : "linear",     pick(0, r.run.steps)};
     r.parallel = {flip() ? "none" : "zero1", 0, flip(), flip()};
+    r.topology.measure = flip() ? "auto" : "no";
     const std::int64_t lead = pick(1'000, 1'800'000);
     r.checkpoint = {pick(0, 1000), pick(1, 10), std::chrono::milliseconds(lead),
                     std::chrono::milliseconds(lead + pick(0, 1'800'000)), real(1, 100)};

@@ -56,6 +56,7 @@ TEST(Keys, RefusesValuesOfAnotherKind) {
       {"optim.betas", {"", "0.9", "0.9,0.95,0.99", "0.9,1", "0.9,", "-0.1,0.5", "a,b"}},
       {"optim.schedule", {"", "quadratic"}},
       {"parallel.sharding", {"", "zero", "zero4", "yes"}},
+      {"topology.measure", {"", "maybe", "1"}},
       {"parallel.shard_degree", {"-1", "x"}},
       {"resilience.heartbeat_interval", {"", "100", "1ms", "61s", "0s", "-1s", "ms", "1x", "1h30"}},
       {"resilience.collective_timeout", {"1500ms", "500ms", "25h", "60"}},
