@@ -85,6 +85,14 @@ TEST_P(Sharding, GivesTheSameBitsWithoutOverlapAndWithActivationCheckpointing) {
   EXPECT_TRUE(weights_after(GetParam(), 4, change) == plain);
 }
 
+TEST(ShardedStep, DegreeThatDoesNotFitIsRefusedBeforeTheFirstStep) {
+  const TemporaryFolder folder;
+  const auto recipe = recipe_of({"hybrid", 3, 2}, folder);
+  EXPECT_THAT([&] { train(recipe, folder.run(), 3, 1); },
+              testing::ThrowsMessage<Error>(HasSubstr(
+                  "parallel.shard_degree = 2 does not divide the 3 workers; take one that does, or zero3")));
+}
+
 // Of four ranks two have two micro-batches and two have one; so one of theirs is empty.
 TEST(ShardedPasses, RanksWithFewerMicroBatchesKeepUp) {
   const auto change = [](recipes::Recipe& recipe) { recipe.data.micro_batch_size = 1; };

@@ -241,6 +241,25 @@ TEST(WorkerProgram, WorkersOfANodeShareMemoryAndComeToTheBitsOfUcx) {
   }
 }
 
+TEST(WorkerProgram, ShardedStateComesToTheSameBitsOverEveryConnection) {
+  for (const char* sharding : {"zero1", "zero3", "hybrid"}) {
+    Fixture f, flat;
+    for (Fixture* each : {&f, &flat}) {
+      each->recipe.parallel.sharding = sharding;
+      each->recipe.resources.nodes = 2;
+      each->recipe.resources.workers_per_node = 2;
+      each->freeze();
+    }
+    World nodes(f.run, 4, 2), over_ucx(flat.run, 4);
+    ASSERT_EQ(nodes.finish(), std::vector<int>(4, 0)) << sharding;
+    ASSERT_EQ(over_ucx.finish(), std::vector<int>(4, 0)) << sharding;
+    EXPECT_EQ(f.manifest("00000012").at("communication"), "hierarchical");
+    const auto files = files_of_a_run_over_memory(f.recipe, 4);
+    EXPECT_EQ(f.manifest("00000012").at("files"), files) << sharding;
+    EXPECT_EQ(flat.manifest("00000012").at("files"), files) << sharding;
+  }
+}
+
 TEST(WorkerProgram, ThreeWorkersOnEachOfTwoNodesKeepToUcxAndItsBits) {
   Fixture flat, f;
   flat.freeze();
