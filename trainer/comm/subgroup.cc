@@ -32,8 +32,8 @@ int opponent(int players, int round, int rank) {
 
 template <Element T>
 void add_terms(std::byte* const* terms, int size, Data sum) {
-  std::vector<const T*> from;
-  for (int rank = 0; rank < size; ++rank) from.push_back(reinterpret_cast<const T*>(terms[rank]));
+  std::vector<const T*> from(static_cast<std::size_t>(size));
+  for (std::size_t rank = 0; rank < from.size(); ++rank) from[rank] = reinterpret_cast<const T*>(terms[rank]);
   T* to = sum.as<T>().data();
   tree_sum(from, std::span<T* const>(&to, 1), sum.count());
 }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/engine/comm_queue.h"
 
-#include <chrono>
-
 namespace stint::engine {
 
 using comm::Status;
@@ -26,7 +24,9 @@ CommQueue::~CommQueue() {
 CommQueue::Ticket CommQueue::post(Operation operation) {
   ++posted_;
   if (!thread_.joinable()) {
+    const auto begin = Clock::now();
     if (failure_) failure_ = operation();
+    waited_ += Clock::now() - begin;
     done_ = posted_;
     return posted_;
   }
@@ -39,10 +39,10 @@ CommQueue::Ticket CommQueue::post(Operation operation) {
 }
 
 Status CommQueue::wait(Ticket ticket) {
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = Clock::now();
   std::unique_lock lock(mutex_);
   wake_waiter_.wait(lock, [&] { return done_ >= ticket; });
-  seconds_waited_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  waited_ += Clock::now() - begin;
   return failure_;
 }
 

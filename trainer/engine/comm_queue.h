@@ -3,6 +3,7 @@
 // posted, by a thread of its own. What a rank posts, all post in the same order. Used by one thread.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -40,15 +41,17 @@ class CommQueue {
   comm::Status wait(Ticket ticket);
   comm::Status wait_all() { return wait(posted_); }
   comm::Status run(Operation operation) { return wait(post(std::move(operation))); }
-  // Seconds spent in wait() so far: communication that nothing was computed beside.
-  double seconds_waited() const { return seconds_waited_; }
+  // Its owner's, so far: communication that nothing was computed beside.
+  double seconds_waited() const { return std::chrono::duration<double>(waited_).count(); }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   void work(const std::stop_token& token);
 
   std::function<void()> revoke_;
   Ticket posted_ = 0;  // of the posting thread
-  double seconds_waited_ = 0;
+  Clock::duration waited_{};
   std::mutex mutex_;
   std::condition_variable_any wake_worker_;
   std::condition_variable wake_waiter_;

@@ -103,7 +103,7 @@ Status Engine::start() {
     std::int64_t step;
     double loss;
   } opening{state_.step, last_loss_};
-  const auto status = queue_.run([&]() -> Status {
+  auto status = queue_.run([&]() -> Status {
     if (auto told = communicator_.broadcast(bytes_of(opening), 0); !told) return told;
     for (Buffer* buffer : {&state_.parameters, &state_.exp_avg, &state_.exp_avg_sq})
       if (auto given = replica_group_.broadcast(std::as_writable_bytes(buffer->span()), 0); !given)

@@ -33,7 +33,7 @@ struct StepReport {
   double grad_norm = 0;   // before clipping
   double learning_rate = 0;
   double seconds = 0;
-  double waited = 0;  // of these, for other ranks
+  double waited = 0;  // of these, for communication that nothing was computed beside
   bool stop = false;  // some rank wants to stop; every rank sees it at the same step
 };
 

@@ -44,7 +44,7 @@ Status Engine::try_checkpoint(std::int64_t step, bool& loaded) {
     return std::string();
   });
   std::vector<Outcome> all;
-  const auto status = queue_.run([&] { return exchange(communicator_, mine, all); });
+  auto status = queue_.run([&] { return exchange(communicator_, mine, all); });
   if (!status) return status;
   const auto failed =
       std::find_if(all.begin(), all.end(), [](const Outcome& o) { return o.kind != Outcome::kDone; });

@@ -3,6 +3,7 @@
 // channel at descriptor 3 and, over that, its place among the other workers.
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -72,14 +73,27 @@ class Mailbox {
   std::jthread thread_;
 };
 
+std::int64_t peak_memory() {
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  return std::int64_t{used.ru_maxrss} << 10;
+}
+
 // Steps since the last step event.
 struct Meter {
   std::int64_t steps = 0;
-  double seconds = 0;
+  double seconds = 0, waited = 0;
+
+  void add(const StepReport& report) {
+    ++steps;
+    seconds += report.seconds;
+    waited += report.waited;
+  }
 
   json event(const StepReport& report, std::int64_t tokens_per_step) {
     const double rate = static_cast<double>(steps * tokens_per_step) / std::max(seconds, 1e-9);
     const double mean = seconds / static_cast<double>(steps);
+    const double share = waited / std::max(seconds, 1e-9);
     *this = {};
     return {{"type", "step"},
             {"step", report.step},
@@ -87,7 +101,9 @@ struct Meter {
             {"grad_norm", report.grad_norm},
             {"learning_rate", report.learning_rate},
             {"tokens_per_second", rate},
-            {"step_seconds", mean}};
+            {"step_seconds", mean},
+            {"communication_share", share},
+            {"peak_memory_bytes", peak_memory()}};
   }
 };
 
@@ -212,8 +228,7 @@ int Worker::train(Engine& engine, const Connection& connection) {
   while (!engine.finished() && !stopped) {
     StepReport report;
     if (auto status = engine.step(mailbox.wants_stop(), report); !status) lose_peer(status);
-    ++meter_.steps;
-    meter_.seconds += report.seconds;
+    meter_.add(report);
     stopped = report.stop;
     if (report.step % recipe_.run.log_interval == 0 || engine.finished() || stopped) report_step(report);
     const bool due = recipe_.checkpoint.interval > 0 && report.step % recipe_.checkpoint.interval == 0;
@@ -238,7 +253,9 @@ void Worker::report_step(const StepReport& report) {
     events_->scalars(report.step, {{"loss", report.loss},
                                    {"grad_norm", report.grad_norm},
                                    {"learning_rate", report.learning_rate},
-                                   {"tokens_per_second", event.at("tokens_per_second")}});
+                                   {"tokens_per_second", event.at("tokens_per_second")},
+                                   {"communication_share", event.at("communication_share")},
+                                   {"peak_memory_bytes", event.at("peak_memory_bytes")}});
   });
 }
 

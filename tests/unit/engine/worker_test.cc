@@ -211,6 +211,9 @@ TEST(WorkerProgram, TwoTrainToTheEndAndTellTheirAgents) {
     ASSERT_EQ(steps.size(), 12);
     EXPECT_EQ(steps[11].at("step"), 12);
     EXPECT_GT(steps[0].at("tokens_per_second"), 0);
+    EXPECT_GE(steps[0].at("communication_share"), 0);
+    EXPECT_LT(steps[0].at("communication_share"), 1);
+    EXPECT_GT(steps[0].at("peak_memory_bytes"), 50 << 20);
     EXPECT_LT(steps[11].at("loss"), steps[0].at("loss"));
     ASSERT_EQ(world[rank].seen("finish").size(), 1);
     EXPECT_EQ(world[rank].seen("finish")[0].at("loss"), steps[11].at("loss"));

@@ -8,7 +8,7 @@ import tempfile
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-TAGS = ["loss", "grad_norm", "learning_rate", "tokens_per_second"]
+TAGS = ["loss", "grad_norm", "learning_rate", "tokens_per_second", "communication_share", "peak_memory_bytes"]
 
 
 def train(program, run, data):
