@@ -77,6 +77,7 @@ inline recipes::Recipe tiny_recipe(const std::string& text_path) {
   r.optim.schedule = "cosine";
   r.optim.warmup_steps = 3;
   r.parallel.sharding = "none";
+  r.topology.measure = "auto";
   r.checkpoint.interval = 4;
   r.checkpoint.keep = 2;
   r.checkpoint.end_lead_min = std::chrono::seconds{10};
