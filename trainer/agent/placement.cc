@@ -98,7 +98,7 @@ Layout lay_out(const std::vector<Identity>& nodes, const topology::RoundTrips& t
   layout.buddies = topology::buddies(layout.places);
   if (!order.note.empty() && times.empty())
     order.note += nodes.size() < kWorthMeasuring ? "" : " (topology.measure = yes finds out their distances)";
-  if (!order.note.empty() && layout.notes.empty()) layout.notes.push_back(order.note);
+  if (!order.note.empty() && layout.notes.empty() && nodes.size() > 1) layout.notes.push_back(order.note);
   if (auto mixed = mixed_processors(nodes); !mixed.empty()) layout.notes.push_back(std::move(mixed));
   return layout;
 }

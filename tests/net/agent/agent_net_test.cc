@@ -321,6 +321,27 @@ TEST_F(LocalRun, TermEndsItAndItsAgents) {
   EXPECT_TRUE(events("finish").empty());
 }
 
+TEST_F(LocalRun, RecordsWhatStandsWhereAndHowFarApart) {
+  auto train = start_local({}, ",topology.measure=yes");
+  EXPECT_EQ(train.wait(), contract::kExitFinished);
+  const auto record = nlohmann::json::parse(read_file(run_.topology(), 1 << 20));
+  EXPECT_EQ(record["world"], 3);
+  ASSERT_EQ(record["nodes"].size(), 3U);
+  EXPECT_EQ(record["nodes"][0]["workers"][0]["rank"], 0);
+  EXPECT_NE(record["nodes"][0]["workers"][0]["cpus"], "");
+  EXPECT_THAT(record["notes"][0], HasSubstr("the measured distances of the nodes show"));
+  for (int from = 0; from < 3; ++from)
+    for (int to = 0; to < 3; ++to)
+      EXPECT_EQ(record["round_trips_us"][from][to].get<double>() > 0, from != to);
+}
+
+TEST_F(LocalRun, ANetworkDeviceThatIsNotThereIsNamedBeforeTheFirstStep) {
+  auto train = start_local({{"UCX_NET_DEVICES", "mlx5_77:1"}}, ",resilience.max_restarts=0");
+  EXPECT_NE(train.wait(), contract::kExitFinished);
+  EXPECT_THAT(train.output(), HasSubstr("UCX_NET_DEVICES names mlx5_77:1, which this node does not have"));
+  EXPECT_TRUE(events("step").empty());
+}
+
 TEST_F(LocalRun, WithoutARecipeSaysHowToGiveOne) {
   Process train({STINT_TRAIN, "--local", "2"}, {}, folder_ / "train.out");
   EXPECT_EQ(train.wait(), contract::kExitDoNotRequeue);

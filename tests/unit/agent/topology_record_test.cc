@@ -5,6 +5,7 @@
 #include <poll.h>
 
 #include "base/error.h"
+#include "tests/unit/topology/machines.h"
 #include "trainer/agent/pair_probe.h"
 
 namespace stint::agent {
@@ -57,6 +58,10 @@ TEST(Layout, WithoutSwitchesIsByNameAndSaysHowToDoBetter) {
   const Layout layout = lay_out(four_nodes(false), {});
   EXPECT_EQ(layout.source, Layout::Source::kNames);
   EXPECT_THAT(layout.notes, ElementsAre(HasSubstr("topology.measure = yes")));
+}
+
+TEST(Layout, OfOneNodeNeedsNoExplanation) {
+  EXPECT_THAT(lay_out({four_nodes(false)[0]}, {}).notes, IsEmpty());
 }
 
 TEST(Layout, NamesTheNodesOfEachKindOfProcessor) {
@@ -116,6 +121,38 @@ TEST(TopologyRecord, NamesNetworkDevicesThatVanished) {
   EXPECT_THAT(missing_devices(now, json()),
               ElementsAre(HasSubstr("n2: mlx5_1 has a link on most other nodes")));
   EXPECT_THAT(missing_devices(now, now), ElementsAre(HasSubstr("on most other nodes")));
+}
+
+TEST(TopologyRecord, SaysWhereGpuAndNetworkDeviceMeet) {
+  const topology::Machine machine = topology::testing::dgx();
+  const json described = describe(machine, topology::plan_machine(machine, 8, 0));
+  EXPECT_EQ(described["gpus"], 8);
+  EXPECT_EQ(described["nics"].size(), 10U);
+  const json& last = described["workers"][7];
+  EXPECT_EQ(last["gpu"]["model"], "H100");
+  EXPECT_EQ(last["cpus"], "98-111");
+  EXPECT_EQ(last["nics"][0]["device"], "mlx5_9:1");
+  EXPECT_EQ(last["nics"][0]["meets_gpu_at"], "same PCI switch");
+}
+
+TEST(Layout, KeepsShardsInTheNvlinkDomainsOfTwoRacksAndBuddiesInTheOther) {
+  std::vector<Identity> trays(36);
+  for (std::size_t i = 0; i < trays.size(); ++i) {
+    const std::string block = i % 2 == 0 ? "b1" : "b2";  // Slurm deals them out in turn
+    trays[i].node = "tray" + std::to_string(i);
+    trays[i].topology = block + "." + trays[i].node;
+    trays[i].topology_pattern = "block.node";
+    trays[i].nvlink_domain = block + "-clique.0";
+    trays[i].cpu_model = "Grace";
+  }
+  const Layout layout = lay_out(trays, {});
+  const topology::RankTable ranks(layout.order, std::vector<int>(36, 4));
+  EXPECT_THAT(layout.notes, IsEmpty());
+  const json record = topology_record({json::object(), trays, layout, ranks, 72, std::vector<json>(36), {}});
+  EXPECT_EQ(record["ring"]["crossings"], 2);
+  EXPECT_EQ(record["shards"]["groups"], 2);
+  EXPECT_EQ(record["exposed_buddies"], 0);
+  EXPECT_THAT(record["notes"], IsEmpty());
 }
 
 TEST(PairProbe, TimesMessagesToEveryOtherNodeAndLeavesOutTheSilent) {

@@ -2,7 +2,9 @@
 #include "trainer/topology/binding.h"
 
 #include <gmock/gmock.h>
+#include <linux/mempolicy.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -158,6 +160,23 @@ TEST(Binding, WorkersNeverShareWhereCoresSuffice) {
       }
       EXPECT_EQ(plan.cpus.size(), static_cast<std::size_t>(workers));
     }
+}
+
+TEST(Binding, ApplyPrefersTheMemoryOfTheWorkersNumaNode) {
+  auto plan = plan_binding({read_machine().cores.front()}, 1, 1);
+  plan.memory = {mask_of({0})};
+  const pid_t child = fork();
+  if (child == 0) {
+    if (apply_binding(plan, 0) != 0) _exit(1);
+    int mode = -1;
+    unsigned long nodes = 0;
+    const bool known = syscall(SYS_get_mempolicy, &mode, &nodes, 8 * sizeof nodes, nullptr, 0) == 0;
+    _exit(!known ? 2 : mode == MPOL_PREFERRED && nodes == 1 ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  if (WEXITSTATUS(status) == 2) GTEST_SKIP() << "this kernel or container has no memory policies";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(Binding, ApplyBindsAChildAndReportsWhatItCannot) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -130,7 +131,7 @@ inline Machine read_xml(const std::string& text) {
 
 // The class of an 8-GPU node with a PCI switch for each pair of GPU and InfiniBand device, two more devices
 // for storage, and Ethernet for management. down: the compute device whose cable is out.
-inline Machine dgx(int down = -1) {
+inline std::string dgx_xml(int down = -1) {
   XmlMachine machine(2, 56, "Intel(R) Xeon(R) Platinum 8480C");
   for (int gpu = 0; gpu < 8; ++gpu) {
     machine.package(gpu / 4).open_host_bridge().open_bridge().open_bridge();
@@ -144,7 +145,10 @@ inline Machine dgx(int down = -1) {
   for (int storage = 0; storage < 2; ++storage)
     machine.package(storage).open_host_bridge().rdma(fmt::format("mlx5_{}", 4 + storage * 6), "").close();
   machine.package(0).open_host_bridge().ethernet("eno1").gpu("ASPEED", "1a03").close();
-  return read_xml(machine.text());
+  return machine.text();
+}
+inline Machine dgx(int down = -1) {
+  return read_xml(dgx_xml(down));
 }
 
 // One tray of an NVL72 rack: two Grace processors, four GPUs, four InfiniBand devices on other host bridges.

@@ -36,6 +36,10 @@ TEST(SwitchesOf, ReadsTheTreeFromTheTop) {
   EXPECT_THAT(switches_of({"node1", "node1", "node"}), Optional(ElementsAre()));
 }
 
+TEST(SwitchesOf, ABlockIsOneToo) {
+  EXPECT_THAT(switches_of({"tux1", "b8.tux1", "block.node"}), Optional(ElementsAre("b8")));
+}
+
 TEST(SwitchesOf, ANodesNameMayHaveDots) {
   EXPECT_THAT(switches_of({"n1.example.org", "s0.s1.n1.example.org", "switch.switch.node"}),
               Optional(ElementsAre("s0", "s1")));
