@@ -72,6 +72,11 @@ class Communicator {
   void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
   // Where buffers are worked on in place, if every rank's lies in its own; zero at first. May be empty.
   virtual std::span<std::byte> memory() const { return {}; }
+  // The communicator among these of our ranks, ascending, ours among them, where it has one that does better
+  // than messages from rank to rank; null: it has none. It is ours, and used by the same thread.
+  virtual Communicator* among(const std::vector<int>& ranks) {
+    return ranks.size() == members().size() ? this : nullptr;
+  }
 
   // Collectives: every rank calls the same ones, with equal type and count, in the same order.
   //

@@ -113,7 +113,16 @@ Status HierarchicalCommunicator::in_order(std::span<const Body> parts) {
     if (!status) break;
   }
   collective_ = false;
+  within_.set_timeout(timeout());
+  across_.set_timeout(timeout());
   return status;
+}
+
+// What fails there is told as ever: across_ tells within_, whose word across_ looks for.
+Communicator* HierarchicalCommunicator::among(const std::vector<int>& ranks) {
+  if (ranks == within_.members()) return &within_;
+  if (ranks == across_.members()) return &across_;
+  return Communicator::among(ranks);
 }
 
 Data HierarchicalCommunicator::of_node(Data data, int node) const {

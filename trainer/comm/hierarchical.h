@@ -35,6 +35,9 @@ class HierarchicalCommunicator final : public Communicator {
 
   std::span<std::byte> memory() const override { return within_.memory(); }
 
+  // Those of our node, and those of our place in each node.
+  Communicator* among(const std::vector<int>& ranks) override;
+
   Status reduce_scatter(Data data) override;
   Status all_gather(Data data) override;
   Status all_reduce(Data data) override;

@@ -41,7 +41,10 @@ void add_terms(std::byte* const* terms, int size, Data sum) {
 }  // namespace
 
 Subgroup::Subgroup(Communicator& whole, std::vector<int> members)
-    : Communicator(group_of(whole, members), whole.timeout()), whole_(whole), ranks_(std::move(members)) {}
+    : Communicator(group_of(whole, members), whole.timeout()),
+      whole_(whole),
+      direct_(whole.among(members)),
+      ranks_(std::move(members)) {}
 
 template <typename Out, typename In>
 Status Subgroup::with_each(Out&& out, In&& in) {
@@ -60,7 +63,7 @@ Status Subgroup::with_each(Out&& out, In&& in) {
 }
 
 Status Subgroup::reduce_scatter(Data data) {
-  if (is_whole()) return whole_.reduce_scatter(data);
+  if (direct_ != nullptr) return direct_->reduce_scatter(data);
   if (size() == 1) return {};
   const Segments segments(data, size(), {size(), 0, 1});
   scratch_.resize(members().size() * Segments::kBytes);
@@ -84,20 +87,20 @@ Status Subgroup::reduce_scatter(Data data) {
 }
 
 Status Subgroup::all_gather(Data data) {
-  if (is_whole()) return whole_.all_gather(data);
+  if (direct_ != nullptr) return direct_->all_gather(data);
   const auto chunk = [&](int of) { return data.part(chunk_of(data.count(), size(), of)).bytes(); };
   return with_each([&](int) { return chunk(rank()); }, chunk);
 }
 
 Status Subgroup::all_reduce(Data data) {
-  if (is_whole()) return whole_.all_reduce(data);
+  if (direct_ != nullptr) return direct_->all_reduce(data);
   if (Status status = reduce_scatter(data); !status) return status;
   return all_gather(data);
 }
 
 // Down a binomial tree, whose nodes count from the root.
 Status Subgroup::broadcast(std::span<std::byte> data, int root) {
-  if (is_whole()) return whole_.broadcast(data, root);
+  if (direct_ != nullptr) return direct_->broadcast(data, root);
   const int node = (rank() + size() - root) % size();
   const auto rank_of = [&](int of) { return (of + root) % size(); };
   int step = 1;
@@ -111,7 +114,7 @@ Status Subgroup::broadcast(std::span<std::byte> data, int root) {
 }
 
 Status Subgroup::barrier() {
-  if (is_whole()) return whole_.barrier();
+  if (direct_ != nullptr) return direct_->barrier();
   std::array<std::byte, 1> nothing{};
   const auto byte = [&](int) { return std::span(nothing); };
   return with_each(byte, byte);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Some ranks of a communicator as a communicator of their own: for state that is sharded among some ranks and
-// replicated among others. Of all its ranks it passes every call on; of one it has nothing to do; else it
-// goes by the other's messages from rank to rank, in which each pair takes its turn (the circle method of
-// round-robin tournaments), so that no two ranks ever wait for each other.
+// replicated among others. Where the other has one among them (all its ranks; those of a node) it passes
+// every call on to that; of one rank it has nothing to do; else it goes by the other's messages from rank to
+// rank, in which each pair takes its turn (the circle method of round-robin tournaments), so that no two
+// ranks ever wait for each other.
 #pragma once
 
 #include <vector>
@@ -18,7 +19,7 @@ class Subgroup final : public Communicator {
   Subgroup(Communicator& whole, std::vector<int> members);
 
   std::span<std::byte> memory() const override {
-    return is_whole() ? whole_.memory() : std::span<std::byte>{};
+    return direct_ != nullptr ? direct_->memory() : std::span<std::byte>{};
   }
 
   Status reduce_scatter(Data data) override;
@@ -31,12 +32,12 @@ class Subgroup final : public Communicator {
   void revoke() override { whole_.revoke(); }
 
  private:
-  bool is_whole() const { return size() == whole_.size(); }
   // Sends to and receives from every other rank, one after the other.
   template <typename Out, typename In>
   Status with_each(Out&& out, In&& in);
 
   Communicator& whole_;
+  Communicator* direct_;    // among the same ranks; may be null
   std::vector<int> ranks_;  // in `whole_`
   std::vector<std::byte> scratch_;
 };

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "tests/unit/comm/reference.h"
 #include "trainer/comm/memory.h"
+#include "trainer/comm/subgroup.h"
 
 namespace stint::comm {
 namespace {
@@ -125,6 +126,39 @@ TEST_P(Hierarchy, CarriesMessagesBetweenAnyTwoRanks) {
         }
       }
   });
+}
+
+// State sharded in the node and replicated across, in turn; and groups that are neither.
+TEST(HierarchyGroups, ThoseOfANodeAndOfAPlaceAreItsOwnParts) {
+  Cluster cluster({3, 2}, kNever);
+  const std::vector<std::size_t> counts{0, 3, 1000, 300'000};
+  cluster.on_all_ranks([&](HierarchicalCommunicator& whole) {
+    const int place = whole.rank() % 2, node = whole.rank() / 2;
+    const std::vector<int> beside{2 * node, 2 * node + 1}, alike{place, place + 2, place + 4};
+    const std::vector<int> halves = whole.rank() < 3 ? std::vector<int>{0, 1, 2} : std::vector<int>{3, 4, 5};
+    EXPECT_EQ(whole.among({0, 1, 2, 3, 4, 5}), &whole);
+    EXPECT_EQ(whole.among(halves), nullptr);
+    for (const auto& ranks : {beside, alike, halves}) {
+      Subgroup group(whole, ranks);
+      EXPECT_EQ(exercise(group, counts).complaint, "");
+      EXPECT_EQ(exercise(whole, std::span(counts).first(3)).complaint, "");
+    }
+  });
+}
+
+TEST(HierarchyGroups, OfWhichOneFailsEndTheWholeAndTheOther) {
+  Cluster cluster({2, 2}, kNever);
+  cluster.network().kill_after(0, 20);
+  for (const Status& end : cluster.until_failure([&](HierarchicalCommunicator& whole) -> Status {
+         std::vector<float> data(100'000, 1);
+         const int place = whole.rank() % 2, node = whole.rank() / 2;
+         Subgroup beside(whole, {2 * node, 2 * node + 1}), alike(whole, {place, place + 2});
+         if (Status status = beside.reduce_scatter(data); !status) return status;
+         if (Status status = alike.all_reduce(data); !status) return status;
+         if (Status status = beside.all_gather(data); !status) return status;
+         return whole.barrier();
+       }))
+    EXPECT_EQ(end.code, Code::kPeerFailed) << end.detail;
 }
 
 TEST(HierarchyFits, EqualPowersOfTwoSideBySide) {
