@@ -168,14 +168,22 @@ int submit(job_desc_msg_t& job, std::uint32_t uid, char** err_msg) {
 }
 
 bool is_operator(std::uint32_t uid) {
-  return uid == 0 || uid == slurm_conf.slurm_user_id;
+  return uid == 0 || uid == slurm_conf.slurm_user_id || (validate_operator && validate_operator(uid));
 }
 
-int modify(job_desc_msg_t& job, std::uint32_t uid, char** err_msg) {
+// The admin_comment of slurmctld's record of a job; none where the record is not what we know.
+std::optional<std::string> admin_comment_of(const void* record) {
+  if constexpr (SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(26, 11, 0)) return std::nullopt;
+  const auto* head = static_cast<const JobRecordHead*>(record);
+  if (!head || head->magic != kJobMagic) return std::nullopt;
+  return text_of(head->admin_comment);
+}
+
+int modify(job_desc_msg_t& job, const void* record, std::uint32_t uid, char** err_msg) {
   if (!job.reservation || is_operator(uid)) return SLURM_SUCCESS;
   const auto table = plan_tables().last_known(plan_table_path());
   if (!table) return SLURM_SUCCESS;
-  const auto refusal = check_move(uid, job.reservation, *table, now());
+  const auto refusal = check_move(uid, admin_comment_of(record), job.reservation, *table, now());
   return refusal ? refuse(*refusal, err_msg, uid) : SLURM_SUCCESS;
 }
 
@@ -213,11 +221,13 @@ STINT_ABI int job_submit(job_desc_msg_t* job, std::uint32_t submit_uid, char** e
 }
 
 #if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(23, 2, 0)
-STINT_ABI int job_modify(job_desc_msg_t* job, void*, std::uint32_t submit_uid, char** err_msg) {
-  return stint::spank::guard(err_msg, [&] { return stint::spank::modify(*job, submit_uid, err_msg); });
+STINT_ABI int job_modify(job_desc_msg_t* job, void* record, std::uint32_t submit_uid, char** err_msg) {
+  return stint::spank::guard(err_msg,
+                             [&] { return stint::spank::modify(*job, record, submit_uid, err_msg); });
 }
 #else
-STINT_ABI int job_modify(job_desc_msg_t* job, void*, std::uint32_t submit_uid) {
-  return stint::spank::guard(nullptr, [&] { return stint::spank::modify(*job, submit_uid, nullptr); });
+STINT_ABI int job_modify(job_desc_msg_t* job, void* record, std::uint32_t submit_uid) {
+  return stint::spank::guard(nullptr,
+                             [&] { return stint::spank::modify(*job, record, submit_uid, nullptr); });
 }
 #endif

@@ -270,19 +270,21 @@ Decision decide_recipe_job(const JobRequest& request) {
   }
 }
 
-std::optional<Refusal> check_move(std::uint32_t uid, const std::string& reservation, const PlanTable& table,
-                                  sys_seconds now) {
+std::optional<Refusal> check_move(std::uint32_t uid, const std::optional<std::string>& admin_comment,
+                                  const std::string& reservation, const PlanTable& table, sys_seconds now) {
+  if (admin_comment && contract::parse_job_tag(*admin_comment).plan.empty()) return std::nullopt;
   bool has_plan = false;
   for (const PlanRow& plan : table.plans) {
-    if (!plan.may_submit(uid)) continue;
-    has_plan = true;
+    if (!plan.may_submit(uid) || !is_live(plan)) continue;
     for (const SegmentRow& segment : plan.segments) {
-      if (is_live(plan) && segment.end > now && segment.reservation == reservation) return std::nullopt;
+      if (segment.end <= now) continue;
+      if (segment.reservation == reservation) return std::nullopt;
+      has_plan = true;
     }
   }
-  if (!has_plan) return std::nullopt;
+  if (!admin_comment && !has_plan) return std::nullopt;
   return Refusal{Cause::kReservation,
-                 "reservation: a user of a training plan cannot move a job out of a plan; cancel the job and "
+                 "reservation: a training plan's job cannot be moved out of its plan; cancel the job and "
                  "submit it again, with --training-plan=none for a job outside the plan"};
 }
 

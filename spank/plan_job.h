@@ -55,10 +55,10 @@ Decision decide_plan_job(const JobRequest& request, const PlanTable& table, sys_
 // A job with a recipe and no plan: an ordinary job whose size comes from the recipe.
 Decision decide_recipe_job(const JobRequest& request);
 
-// Whether `uid`, no operator, may move one of its jobs to `reservation` (empty: out of any). Slurm does not
-// tell a plugin which reservation the job has now, so who may use a plan moves jobs only between that
-// plan's own segments; everybody else as Slurm allows.
-std::optional<Refusal> check_move(std::uint32_t uid, const std::string& reservation, const PlanTable& table,
-                                  sys_seconds now);
+// Whether `uid`, no operator, may move a job to `reservation` (empty: out of any). A plan's job, which its
+// admin_comment names so, moves only between segments of the user's live plans; any other as Slurm allows.
+// Where the admin_comment is not known (none) it may be a plan's job if the user has a live plan.
+std::optional<Refusal> check_move(std::uint32_t uid, const std::optional<std::string>& admin_comment,
+                                  const std::string& reservation, const PlanTable& table, sys_seconds now);
 
 }  // namespace stint::spank

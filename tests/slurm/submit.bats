@@ -206,6 +206,15 @@ E
   [[ $(field "$job" Reservation) == "" ]]
 }
 
+@test "a user of a plan moves jobs that are in no plan as Slurm allows" {
+  job=$(as_nobody sbatch --parsable --hold -o /dev/null --wrap true)
+  as_nobody scontrol update jobid="$job" reservationname=
+  as_nobody scontrol update jobid="$job" reservationname=demo.0
+  as_nobody scontrol update jobid="$job" reservationname=
+  [[ $(field "$job" Reservation) == "" ]]
+  scancel "$job"
+}
+
 @test "a waiting job does not run elsewhere by another partition or node list" {
   outside=$(comm -13 <(scontrol show hostnames "$(scontrol --oneliner show reservation demo.0 | grep -oP '(?<= Nodes=)\S+')") \
     <(sinfo --noheader --Node --format %N | sort -u) | head -n1)

@@ -65,6 +65,10 @@ HOST_ABI void slurm_error(const char* format, ...) {
   va_end(arguments);
 }
 
+HOST_ABI bool validate_operator(uid_t uid) {
+  return fake_slurm().operators.contains(uid);
+}
+
 HOST_ABI spank_context_t spank_context(void) {
   return fake_slurm().context;
 }

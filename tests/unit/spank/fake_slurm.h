@@ -17,6 +17,7 @@ namespace stint::spank {
 struct FakeSlurm {
   std::set<void*> strings;  // alive in slurm_xstrdup's heap
   std::vector<std::string> errors, infos;
+  std::set<uid_t> operators;  // of slurmdbd
 
   spank_context_t context = S_CTX_ALLOCATOR;
   std::vector<spank_option> options;

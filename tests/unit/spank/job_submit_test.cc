@@ -107,14 +107,14 @@ class JobSubmit : public ::testing::Test {
     return code;
   }
 
-  int modify(std::uint32_t uid, const char* reservation) {
+  int modify(std::uint32_t uid, const char* reservation, void* record = nullptr) {
     job_desc_msg_t change{};
     change.reservation = const_cast<char*>(reservation);
 #if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(23, 2, 0)
     slurm_xfree(reinterpret_cast<void**>(&message_));
-    return modify_(&change, nullptr, uid, &message_);
+    return modify_(&change, record, uid, &message_);
 #else
-    return modify_(&change, nullptr, uid);
+    return modify_(&change, record, uid);
 #endif
   }
 
@@ -268,6 +268,28 @@ TEST_F(JobSubmit, OwnerCannotMoveAJobOutOfItsPlan) {
   EXPECT_EQ(modify(kAlice, "maintenance"), ESLURM_RESERVATION_ACCESS);
   EXPECT_EQ(modify(kAlice, "demo.0"), SLURM_SUCCESS);
   EXPECT_EQ(modify(kAlice, nullptr), SLURM_SUCCESS) << "a change of something else";
+}
+
+TEST_F(JobSubmit, OnlyAPlansJobIsHeldInItsPlan) {
+  struct {
+    std::uint32_t magic = 0xf0b7392c;
+    char* account = nullptr;
+    char* admin_comment = nullptr;
+  } record;
+  EXPECT_EQ(modify(kAlice, "maintenance", &record), SLURM_SUCCESS);
+  std::string comment = "stint plan=demo";
+  record.admin_comment = comment.data();
+  EXPECT_EQ(modify(kAlice, "maintenance", &record), ESLURM_RESERVATION_ACCESS);
+  record.magic = 0;
+  record.admin_comment = reinterpret_cast<char*>(1);
+  EXPECT_EQ(modify(kAlice, "maintenance", &record), ESLURM_RESERVATION_ACCESS) << "not read";
+}
+
+TEST_F(JobSubmit, OperatorsOfSlurmdbdMoveJobsAsSlurmAllows) {
+  fake_slurm().operators = {kAlice};
+  EXPECT_EQ(modify(kAlice, ""), SLURM_SUCCESS);
+  fake_slurm().operators.clear();
+  EXPECT_EQ(modify(kAlice, ""), ESLURM_RESERVATION_ACCESS);
 }
 
 TEST_F(JobSubmit, OperatorsAndStrangersMoveJobsAsSlurmAllows) {

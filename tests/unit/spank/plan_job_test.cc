@@ -366,27 +366,40 @@ TEST(RecipeJob, KeepsTheUsersOwnSizeAndTime) {
   EXPECT_EQ(changes.time_limit, std::nullopt);
 }
 
-TEST(MovingAJob, PlanUserMovesOnlyBetweenLiveSegmentsOfOwnPlans) {
+const std::string kPlanTag = "stint plan=demo recipe=tiny@01234567 time=60";
+
+TEST(MovingAJob, APlansJobMovesOnlyBetweenLiveSegmentsOfOwnPlans) {
   const PlanTable table = sample_table();
   for (const char* target :
        {"", "maintenance", "secret.0", "old.0", "gone.0", "split.7", "demo", "demo.0,split.0"}) {
-    EXPECT_TRUE(check_move(kAlice, target, table, kNow)) << target;
+    EXPECT_TRUE(check_move(kAlice, kPlanTag, target, table, kNow)) << target;
+    EXPECT_TRUE(check_move(kAlice, std::nullopt, target, table, kNow)) << target;
   }
   for (const char* target : {"demo.0", "later.0", "split.0", "split.1"}) {
-    EXPECT_FALSE(check_move(kAlice, target, table, kNow)) << target;
+    EXPECT_FALSE(check_move(kAlice, kPlanTag, target, table, kNow)) << target;
+    EXPECT_FALSE(check_move(kAlice, std::nullopt, target, table, kNow)) << target;
   }
-  EXPECT_TRUE(check_move(kAlice, "split.0", table, kNow + seconds(60)));
+  EXPECT_TRUE(check_move(kAlice, kPlanTag, "split.0", table, kNow + seconds(60)));
+}
+
+TEST(MovingAJob, OtherJobsOfAPlansUserAreNotOurs) {
+  for (const char* comment : {"", "moved by root", "stint recipe=tiny@01234567"}) {
+    EXPECT_FALSE(check_move(kAlice, comment, "", sample_table(), kNow)) << comment;
+    EXPECT_FALSE(check_move(kAlice, comment, "maintenance", sample_table(), kNow)) << comment;
+  }
 }
 
 TEST(MovingAJob, UserWithoutPlansIsNotOurs) {
-  EXPECT_FALSE(check_move(kCarol, "", sample_table(), kNow));
-  EXPECT_FALSE(check_move(kCarol, "maintenance", sample_table(), kNow));
+  EXPECT_FALSE(check_move(kCarol, std::nullopt, "", sample_table(), kNow));
+  EXPECT_FALSE(check_move(kCarol, std::nullopt, "maintenance", sample_table(), kNow));
 }
 
-TEST(MovingAJob, UserOfAnEndedPlanIsStillHeld) {
+TEST(MovingAJob, AnEndedPlanHoldsItsOwnJobsOnly) {
   PlanTable table;
-  table.plans = {with_segment(sample_plan("old", "expired", kAlice), -7200, -3600)};
-  EXPECT_TRUE(check_move(kAlice, "", table, kNow));
+  table.plans = {with_segment(sample_plan("old", "expired", kAlice), -7200, -3600),
+                 with_segment(sample_plan("gone", "cancelled", kAlice), -60, 3600)};
+  EXPECT_TRUE(check_move(kAlice, kPlanTag, "", table, kNow));
+  EXPECT_FALSE(check_move(kAlice, std::nullopt, "", table, kNow));
 }
 
 }  // namespace
