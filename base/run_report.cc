@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/run_report.h"
+#include "base/one_line.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -20,6 +21,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::chrono::milliseconds kServiceTimeout{3000};
+constexpr std::size_t kLongestLine = 4096;
 // Checkpoints of an undisturbed stretch are told as its first and last.
 constexpr std::size_t kCheckpointsToldInFull = 4;
 
@@ -240,12 +242,17 @@ std::string or_none(const std::string& text) {
   return text.empty() ? "none" : text;
 }
 
+// The log and the service tell what others wrote.
+std::string plain(const std::string& text) {
+  return as_one_line(text, kLongestLine);
+}
+
 std::string format_timeline(const RunReport& report) {
   std::string text = "\ntimeline (seconds since the first event)\n";
   const double zero = report.timeline.empty() ? 0 : report.timeline.front().t;
   for (const TimelineEntry& entry : report.timeline) {
-    text +=
-        fmt::format("  {:>9.2f}  {:<6}  {:<14} {}\n", entry.t - zero, entry.source, entry.event, entry.text);
+    text += fmt::format("  {:>9.2f}  {:<6}  {:<14} {}\n", entry.t - zero, plain(entry.source),
+                        plain(entry.event), plain(entry.text));
   }
   return text;
 }
@@ -297,7 +304,7 @@ RunReport make_report(const RunDirectory& run, const RunLog& log, const ServiceF
 std::string format_report(const RunReport& report) {
   std::string text;
   const auto line = [&text](const char* name, const std::string& value) {
-    text += fmt::format("{:<14} {}\n", name, value);
+    text += fmt::format("{:<14} {}\n", name, plain(value));
   };
   line("run", fmt::format("{}: {}", or_none(report.recipe), report.finished ? "finished" : "not finished"));
   line(report.jobs.size() == 1 ? "job" : "jobs", fmt::format("{}", fmt::join(report.jobs, ", ")));

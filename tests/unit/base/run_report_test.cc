@@ -163,5 +163,17 @@ TEST_F(RunReportTest, JsonHasTheNumbers) {
   EXPECT_EQ(json["timeline"].size(), 5U);
 }
 
+TEST_F(RunReportTest, WhatOthersWroteStaysOnItsLineAndPlain) {
+  add(100, "start\nforged", {{"job", "12"}, {"recipe", "a"}});
+  add(101, "start", {{"recipe", "tiny\x1b[2J\nsteps 1"}, {"plan", "de\nmo"}, {"job", "1\n2"}});
+  add(102, "peer_lost", {{"node", "node3\x1b]0;x\a"}, {"why", "a\nb"}});
+  const auto text = format_report(report());
+  EXPECT_EQ(text.find('\x1b'), std::string::npos) << text;
+  EXPECT_THAT(text, HasSubstr("tiny [2J steps 1: not finished"));
+  EXPECT_THAT(text, HasSubstr("start forged"));
+  EXPECT_THAT(text, HasSubstr("de mo"));
+  EXPECT_THAT(text, HasSubstr("a b\n"));
+}
+
 }  // namespace
 }  // namespace stint
