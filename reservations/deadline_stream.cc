@@ -35,6 +35,10 @@ void name_end(socket_t socket, NameOf name_of, std::string& ip, int& port) {
 
 }  // namespace
 
+DeadlineStream::DeadlineStream(socket_t socket) : socket_(socket) {
+  name_end(socket_, ::getpeername, peer_, peer_port_);
+}
+
 bool DeadlineStream::wait(short events, Clock::time_point deadline) const {
   while (true) {
     const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now()).count();
@@ -98,7 +102,8 @@ ssize_t DeadlineStream::write(const char* data, std::size_t size) {
 }
 
 void DeadlineStream::get_remote_ip_and_port(std::string& ip, int& port) const {
-  name_end(socket_, ::getpeername, ip, port);
+  ip = peer_;
+  port = peer_port_;
 }
 
 void DeadlineStream::get_local_ip_and_port(std::string& ip, int& port) const {

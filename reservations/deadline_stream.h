@@ -17,7 +17,9 @@ class DeadlineStream : public httplib::Stream {
  public:
   using Clock = std::chrono::steady_clock;
 
-  explicit DeadlineStream(socket_t socket) : socket_(socket) {}  // does not own it
+  explicit DeadlineStream(socket_t socket);  // does not own it
+
+  const std::string& peer() const { return peer_; }  // its address, as of the beginning; empty: it is gone
 
   // Waits for the first byte of a request, no longer than `idle` and while `go_on`; false: none came. From
   // then on the request has `request` to come and its reply `reply` to go. False also once a request was
@@ -38,6 +40,8 @@ class DeadlineStream : public httplib::Stream {
   bool refill();
 
   socket_t socket_;
+  std::string peer_;
+  int peer_port_ = 0;
   Clock::time_point read_by_{}, write_by_{};
   std::chrono::milliseconds reply_{};
   bool late_ = false;

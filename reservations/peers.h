@@ -43,7 +43,7 @@ class PeerQuota {
 class LogQuota {
  public:
   using Clock = std::chrono::steady_clock;
-  static constexpr std::size_t kLines = 20;  // in a while
+  static constexpr std::size_t kLines = 60;  // in a while
   static constexpr std::chrono::seconds kWhile{10};
 
   struct Verdict {

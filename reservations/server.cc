@@ -11,7 +11,9 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/one_line.h"
 #include "reservations/deadline_stream.h"
+#include "reservations/peers.h"
 
 namespace stint::reservations {
 namespace {
@@ -21,8 +23,11 @@ constexpr std::size_t kMaxBody = 1 << 20;
 // For a whole request to come, and a whole reply to go, however slow the client.
 constexpr std::chrono::seconds kRequestTime{3}, kReplyTime{10};
 constexpr std::chrono::seconds kKeepAlive{2};  // between two requests of one connection
+// Of connections beyond their address's share: enough for a client whose request is on its way already.
+constexpr std::chrono::milliseconds kCrowdedTime{100}, kCrowdedReply{1000};
 constexpr char kJson[] = "application/json";
 constexpr std::uint32_t kNobody = UINT32_MAX;
+constexpr std::size_t kLongestReason = 1'000;  // in the log
 
 bool needs_credential(const std::string& path) {
   return path != "/v1/health";
@@ -52,9 +57,15 @@ std::string refusal_text(int status) {
   }
 }
 
-// A slow client holds its thread until the deadlines, no longer.
+// Whom this thread serves: httplib does not know it before a request's head has come as a whole.
+thread_local std::string served_peer;
+
+// A slow client holds its thread until the deadlines, no longer; and so that one address's clients do not
+// hold all threads, those beyond its share must have sent their one request by the time they are served.
 class DeadlineServer : public httplib::Server {
  public:
+  explicit DeadlineServer(int threads) : quota_(threads) {}
+
   // httplib lets five connections wait; the sixth that comes at once is dropped, or its client told a second
   // later.
   bool let_wait(int connections) { return ::listen(svr_sock_, connections) == 0; }
@@ -62,18 +73,33 @@ class DeadlineServer : public httplib::Server {
  private:
   bool process_and_close_socket(socket_t socket) override {
     DeadlineStream stream(socket);
-    const auto runs = [this] { return svr_sock_ != INVALID_SOCKET; };
     bool good = true;
-    for (std::size_t left = keep_alive_max_count_; good && left > 0; --left) {
-      if (!stream.await_request(kKeepAlive, kRequestTime, kReplyTime, runs)) break;
-      bool closed = false;
-      good = process_request(stream, left == 1, closed, nullptr);
-      if (closed) break;
-    }
+    // One that has no address any more is gone.
+    if (!stream.peer().empty()) good = serve(stream);
     ::shutdown(socket, SHUT_RDWR);
     ::close(socket);
     return good;
   }
+
+  bool serve(DeadlineStream& stream) {
+    const PeerQuota::Place place(quota_, stream.peer());
+    served_peer = stream.peer();
+    const auto runs = [this] { return svr_sock_ != INVALID_SOCKET; };
+    const auto comes = [&] {
+      return place.within() ? stream.await_request(kKeepAlive, kRequestTime, kReplyTime, runs)
+                            : stream.await_request(kCrowdedTime, kCrowdedTime, kCrowdedReply, runs);
+    };
+    bool good = true;
+    for (std::size_t left = place.within() ? keep_alive_max_count_ : 1; good && left > 0; --left) {
+      if (!comes()) break;
+      bool closed = false;
+      good = process_request(stream, left == 1, closed, nullptr);
+      if (closed) break;
+    }
+    return good;
+  }
+
+  PeerQuota quota_;
 };
 
 // Of a request that stintd refuses to read at all; 0: it may pass. Encoded bodies are refused because what
@@ -97,13 +123,6 @@ std::string for_log(std::string_view text) {
 // Somebody tries what is not theirs, or what no client of ours sends.
 bool suspicious(int status) {
   return status == 401 || status == 403 || status == 411 || status == 413 || status == 415 || status == 416;
-}
-
-void log_refusal(const httplib::Request& request, int status, const std::string& caller,
-                 const std::string& why) {
-  spdlog::log(suspicious(status) ? spdlog::level::warn : spdlog::level::info,
-              "refused with {}: {} {} of {} at {}: {}", status, for_log(request.method),
-              for_log(path_of(request)), caller, request.remote_addr, why);
 }
 
 std::string error_of(const nlohmann::json& body) {
@@ -135,6 +154,21 @@ struct Server::Impl {
   Metrics& metrics;
   Munge munge;
   DeadlineServer http;
+  LogQuota log_quota{};
+
+  void log_refusal(const httplib::Request& request, int status, const std::string& caller,
+                   const std::string& why) {
+    const auto verdict = log_quota.ask(served_peer, LogQuota::Clock::now());
+    if (verdict.counted > 0)
+      spdlog::warn("refused {} more requests from {} since", verdict.counted, served_peer);
+    if (!verdict.write) return;
+    spdlog::log(suspicious(status) ? spdlog::level::warn : spdlog::level::info,
+                "refused with {}: {} {} of {} at {}: {}{}", status, for_log(request.method),
+                for_log(path_of(request)), caller, served_peer, as_one_line(why, kLongestReason),
+                verdict.last ? fmt::format(" (further ones from there are only counted, for up to {} s)",
+                                           LogQuota::kWhile.count())
+                             : "");
+  }
 
   // Whatever is answered is counted with its status and its time.
   template <typename Work>
@@ -249,7 +283,7 @@ struct Server::Impl {
 };
 
 Server::Server(Api& api, const Pages& pages, Metrics& metrics, Munge munge, int threads)
-    : impl_(new Impl{api, pages, metrics, std::move(munge), {}}) {
+    : impl_(new Impl{api, pages, metrics, std::move(munge), DeadlineServer(threads)}) {
   auto& http = impl_->http;
   http.new_task_queue = [threads] { return new httplib::ThreadPool(static_cast<std::size_t>(threads)); };
   http.set_payload_max_length(kMaxBody);

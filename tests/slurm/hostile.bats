@@ -106,3 +106,28 @@ said() {
   [[ $(send "" GET "/v1/x%0d%0a2026-11-23T00:00:00%20stintd%20info:%20all%20is%20well") == 404 ]]
   said "refused with 404: GET /v1/x%0d%0a2026"
 }
+
+@test "a log line cannot be forged through a name in a body" {
+  body='{"name":"x\n2026-11-23T00:00:00 stintd info: all is well\u001b[2J","nodes":1,"duration":60}'
+  [[ $(send "$(credential POST /v1/plans "$body")" POST /v1/plans --data "$body") == 400 ]]
+  said "refused with 400: POST /v1/plans of uid $(id -u) at 127.0.0.1" "all is well"
+  ! grep -q $'\e' log/stintd.out || return 1
+}
+
+@test "a crowd of half-open requests shuts nobody out, and does not fill the log" {
+  cat >"$BATS_TEST_TMPDIR/crowd.py" <<'E'
+import socket, sys, time
+crowd = [socket.create_connection((sys.argv[1], int(sys.argv[2]))) for _ in range(600)]
+for one in crowd: one.send(b"GET /v1/plans HTTP/1.1\r\nX-Half: ")
+time.sleep(20)
+E
+  python3 "$BATS_TEST_TMPDIR/crowd.py" "${ADDRESS%:*}" "${ADDRESS#*:}" 3>&- &
+  crowd=$!
+  sleep 1
+  SECONDS=0
+  stint plan list >/dev/null
+  ((SECONDS < 10))
+  kill "$crowd"
+  (($(tail -n "+$((logged + 1))" log/stintd.out | grep -c "refused with 400") < 100))
+  ! tail -n "+$((logged + 1))" log/stintd.out | grep -q "at :" || return 1
+}

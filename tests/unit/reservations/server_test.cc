@@ -167,5 +167,17 @@ TEST_F(ServerTest, SilentClientsStallNobodyForLong) {
   EXPECT_THAT(other.receive(kSoon), StartsWith("HTTP/1.1 200"));
 }
 
+TEST_F(ServerTest, CrowdsOfHalfOpenRequestsStallNobodyForLong) {
+  std::vector<Client> crowd;
+  for (int i = 0; i < 60; ++i) {
+    crowd.emplace_back(port_);
+    crowd.back().send("GET /v1/health HTTP/1.1\r\nX-Half: ");
+  }
+  std::this_thread::sleep_for(300ms);
+  const Client other(port_);
+  other.send(kHealth);
+  EXPECT_THAT(other.receive(2 * kSoon), StartsWith("HTTP/1.1 200"));  // 45 s if each had its 3 s
+}
+
 }  // namespace
 }  // namespace stint::reservations
