@@ -321,4 +321,14 @@ const PlanRow* PlanTable::find(std::string_view name) const {
   return at == plans.end() ? nullptr : &*at;
 }
 
+const PlanRow* PlanTable::holder(std::string_view reservation) const {
+  for (const auto& plan : plans) {
+    if (plan.state != "scheduled" && plan.state != "active") continue;
+    for (const auto& segment : plan.segments) {
+      if (segment.reservation == reservation) return &plan;
+    }
+  }
+  return nullptr;
+}
+
 }  // namespace stint

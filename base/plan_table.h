@@ -84,6 +84,8 @@ class PlanTable {
   std::vector<PlanRow> plans;
   WallLimits limits;
   const PlanRow* find(std::string_view name) const;
+  // The live plan whose segment this is; nullptr: none.
+  const PlanRow* holder(std::string_view reservation) const;
 };
 
 }  // namespace stint

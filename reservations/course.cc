@@ -2,6 +2,7 @@
 #include "reservations/course.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/contract.h"
 #include "base/error.h"
@@ -138,6 +139,29 @@ nlohmann::json to_json(const JobWindow& window) {
     json["next_start"] = window.next_start->time_since_epoch().count();
   }
   return json;
+}
+
+std::set<std::uint32_t> without_place(std::vector<const ClusterJob*> jobs, std::size_t nodes) {
+  const auto order = [](const ClusterJob* job) {
+    const bool waits = job->state == JobState::kPending;
+    return std::tuple(waits, waits ? job->queued : job->started, job->id);
+  };
+  std::sort(jobs.begin(), jobs.end(),
+            [&](const ClusterJob* a, const ClusterJob* b) { return order(a) < order(b); });
+  std::set<std::uint32_t> outside;
+  std::size_t left = nodes;
+  for (const auto* job : jobs) {
+    const std::size_t takes =
+        job->state == JobState::kPending ? std::max(job->node_count, 1U) : job->nodes.size();
+    if (takes <= left) {
+      left -= takes;
+    } else if (job->state != JobState::kCompleting) {
+      outside.insert(job->id);
+    } else {
+      left = 0;
+    }
+  }
+  return outside;
 }
 
 }  // namespace stint::reservations

@@ -5,7 +5,9 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -71,6 +73,10 @@ struct JobEnd {
 JobEnd due_end(const ClusterJob& job, const JobWishes& wishes, const Segment& segment, const Leave& leave);
 // The same once it has been seen to: an end that Slurm has nevertheless earlier is the owner's.
 JobEnd end_of(const ClusterJob& job, const JobEnd& due);
+
+// Which of the jobs of one segment, running and pending, have no place in a plan of so many nodes: the last
+// to start, and of those that wait the last in the queue. A reservation cannot keep nodes from its own jobs.
+std::set<std::uint32_t> without_place(std::vector<const ClusterJob*> jobs, std::size_t nodes);
 
 // The window of a running job, for those who must save before it closes.
 struct JobWindow {

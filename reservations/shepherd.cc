@@ -61,6 +61,7 @@ void Shepherd::tend_once() {
   std::erase_if(jobs, [](const ClusterJob& job) { return parse_wishes(job.admin_comment).plan.empty(); });
   plans_.clear();
   forget_others(jobs);
+  find_crowd(jobs);
   for (const auto& job : jobs) {
     if (const auto wait = look_again_.find(job.id); wait != look_again_.end() && now_() < wait->second)
       continue;
@@ -108,6 +109,51 @@ void Shepherd::tend(const ClusterJob& job) {
   if (job.state == JobState::kFinished) tend_ended(charge);
 }
 
+// ---- spares
+
+// Spares are not paid for, and stay free for failures: jobs of a plan have the plan's nodes, not more of its
+// reservation.
+void Shepherd::find_crowd(const std::vector<ClusterJob>& jobs) {
+  std::map<std::pair<std::string, std::string>, std::vector<const ClusterJob*>>
+      together;  // plan, reservation
+  for (const auto& job : jobs) {
+    if (job.state != JobState::kFinished && !job.reservation.empty())
+      together[{parse_wishes(job.admin_comment).plan, job.reservation}].push_back(&job);
+  }
+  crowd_.clear();
+  for (const auto& [where, members] : together) {
+    const auto& plan = newest_plan(where.first);
+    if (plan && plan->phase == Phase::kBooked && plan->spares > 0)
+      crowd_.merge(without_place(members, static_cast<std::size_t>(plan->nodes)));
+  }
+}
+
+// Slurm started it before it could be held.
+void Shepherd::send_back(const ClusterJob& job, const Plan& plan) {
+  const bool comes_back = job.requeue && job.batch;
+  add_event(job.id, "sent_back",
+            fmt::format("the {} nodes of plan {} are in use and its spares stay free; it {}", plan.nodes,
+                        plan.name, comes_back ? "waits until there is room" : "is cancelled"));
+  if (comes_back) {
+    cluster_.requeue_job(job.id);
+  } else {
+    cluster_.cancel_job(job.id);
+  }
+  look_again_[job.id] = now_() + kWakeEvery;
+}
+
+void Shepherd::wait_for_place(const Charge& charge) {
+  const auto& [job, plan, wishes] = charge;
+  const auto remark = with_remark(
+      job.admin_comment,
+      fmt::format("waits until nodes of plan {} are free: jobs before it have all {}, and its spares "
+                  "stay free for failures",
+                  plan.name, plan.nodes));
+  if (job.held && remark == job.admin_comment) return;
+  if (!job.held) cluster_.hold_job(job.id);
+  if (remark != job.admin_comment) cluster_.set_job_admin_comment(job.id, remark);
+}
+
 // ---- pending
 
 void Shepherd::tend_pending(const Charge& charge) {
@@ -136,7 +182,8 @@ void Shepherd::place(const Charge& charge, std::size_t k) {
   const bool too_long = !job.time_limit || *job.time_limit > fitted;
   auto& woken = woken_[job.id];
   const bool begun = segment.start <= now() && now() < segment.start + kWakeFor;
-  const bool wake = begun && !job.begin_time_hold && now_() - woken >= kWakeEvery;
+  const bool crowded = crowd_.contains(job.id);
+  const bool wake = begun && !job.begin_time_hold && !crowded && now_() - woken >= kWakeEvery;
   if (moves || too_long || wake) {
     // Its owner may have lowered the limit: it is raised only with a move.
     cluster_.place_job(job.id, segment.reservation,
@@ -144,6 +191,7 @@ void Shepherd::place(const Charge& charge, std::size_t k) {
     woken = now_();
   }
   placed_[job.id] = segment.start;
+  if (crowded) return wait_for_place(charge);
   // A remark of ours came with a hold of ours.
   const auto plain = with_remark(job.admin_comment, "");
   const bool remarked = plain != job.admin_comment;
@@ -200,6 +248,7 @@ void Shepherd::tend_running(const Charge& charge) {
   if (!in) return;  // an operator took it out
   const std::size_t k = roll_over(charge, *in);
   const auto& segment = plan.segments[k];
+  if (crowd_.contains(job.id)) return send_back(job, plan);
   if (segment.start > now() && !(k > 0 && rolls_over(plan, k - 1, job.nodes))) {
     // It is only on its way: moved to the next segment, and not requeued yet.
     const auto sent = wishes.recipe ? std::nullopt : time_of_event(job.id, "sent_on", {});

@@ -6,6 +6,7 @@
 //
 //   pending:  in the reservation of the segment it belongs to, with a time limit that fits; woken when its
 //             segment has begun; the plan over, or no longer its user's: kept for a while, then cancelled
+//             no more of them than the plan has nodes, without its spares: the others are held
 //   running:  until the end of its segment, neither less nor more, or (exceed_max_time = no) as long as Slurm
 //             lets it run in one go; moved on, running, where the next segment continues on its nodes;
 //             without a recipe: warned before the end, then requeued into the next segment, or the rest of
@@ -65,6 +66,10 @@ class Shepherd {
   void tend(const ClusterJob& job);
   void forget_others(const std::vector<ClusterJob>& jobs);
 
+  void find_crowd(const std::vector<ClusterJob>& jobs);
+  void send_back(const ClusterJob& job, const Plan& plan);
+  void wait_for_place(const Charge& charge);
+
   void tend_pending(const Charge& charge);
   void place(const Charge& charge, std::size_t k);
   struct Loss {  // of a plan
@@ -99,6 +104,7 @@ class Shepherd {
 
   // Of one round.
   std::map<std::string, std::optional<Plan>> plans_;
+  std::set<std::uint32_t> crowd_;  // jobs that the plan's nodes have no place for
 
   // Only to spare Slurm and the ledger a question; losing them costs nothing.
   using Stay =

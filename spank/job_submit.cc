@@ -76,6 +76,9 @@ JobRequest request_of(const job_desc_msg_t& job, JobEnvironment environment, std
   request.qos = text_of(job.qos);
   request.required_nodes = text_of(job.req_nodes);
   request.gres = text_of(job.tres_per_node);
+  request.gpus_per_job = text_of(job.tres_per_job);
+  request.gpus_per_task = text_of(job.tres_per_task);
+  request.gpus_per_socket = text_of(job.tres_per_socket);
   request.interactive = !job.script;
   request.heterogeneous = job.het_job_offset != NO_VAL;
   request.own_signal = job.warn_signal != 0;
@@ -153,8 +156,21 @@ int refuse(const Refusal& refusal, char** err_msg, std::uint32_t uid) {
   return code_of(refusal.cause);
 }
 
+bool is_operator(std::uint32_t uid) {
+  return uid == 0 || uid == slurm_conf.slurm_user_id || (validate_operator && validate_operator(uid));
+}
+
+// A plan's reservation that is named by itself is the plan, with all that this means.
+std::string plan_of_reservation(const char* reservation) {
+  const auto table = plan_tables().last_known(plan_table_path());
+  const PlanRow* plan = table ? table->holder(reservation) : nullptr;
+  return plan ? plan->name : "";
+}
+
 int submit(job_desc_msg_t& job, std::uint32_t uid, char** err_msg) {
   JobEnvironment environment = parse_job_environment(job.spank_job_env, job.spank_job_env_size);
+  if (environment.plan.empty() && job.reservation && !is_operator(uid))
+    environment.plan = plan_of_reservation(job.reservation);
   if (!environment.ours()) return SLURM_SUCCESS;
   const JobRequest request = request_of(job, std::move(environment), uid);
   const Decision decision = request.environment.plan.empty()
@@ -165,10 +181,6 @@ int submit(job_desc_msg_t& job, std::uint32_t uid, char** err_msg) {
   apply(changes, job);
   if (!changes.note.empty()) tell(err_msg, changes.note);
   return SLURM_SUCCESS;
-}
-
-bool is_operator(std::uint32_t uid) {
-  return uid == 0 || uid == slurm_conf.slurm_user_id || (validate_operator && validate_operator(uid));
 }
 
 // The admin_comment of slurmctld's record of a job; none where the record is not what we know.

@@ -147,15 +147,43 @@ void fit_nodes(const JobRequest& request, const PlanRow& plan, JobChanges& chang
   changes.max_nodes = std::min(limit, changes.max_nodes.value_or(most));
 }
 
-// Slurm would only say that the node configuration is not available. Other resources than GPUs are its
-// affair.
+// How many nodes the job will have, as far as it says so.
+std::uint32_t nodes_of(const JobRequest& request, const PlanRow& plan) {
+  const auto own = request.min_nodes ? request.min_nodes : request.environment.nodes;
+  return own.value_or(std::min(static_cast<std::uint32_t>(plan.nodes), request.tasks.value_or(1)));
+}
+
+struct GpuWish {
+  const char* who;
+  std::int64_t count;
+  std::int64_t has;
+  std::string where;
+  const char* option;
+};
+
+// What was priced, and no more: Slurm knows of no such bound, and where the nodes have too few it would only
+// say that the node configuration is not available. Other resources than GPUs are its affair.
 void check_gpus(const JobRequest& request, const PlanRow& plan) {
+  if (!plan.gpus) return;
   const bool own = !request.gres.empty();
-  const int wanted = count_gpus(own ? request.gres : request.environment.gres);
-  if (!plan.gpus || wanted <= *plan.gpus) return;
-  refuse(Cause::kGres, "plan {}: has {} GPU{} a node, {} wants {}; lower {} or book nodes with more",
-         plan.name, *plan.gpus, *plan.gpus == 1 ? "" : "s", own ? "the job" : "the recipe", wanted,
-         own ? "--gres" : "resources.gres");
+  const auto nodes = nodes_of(request, plan);
+  const std::int64_t all = std::int64_t{*plan.gpus} * nodes;
+  const auto together = fmt::format(" on {} node{}", nodes, nodes == 1 ? "" : "s");
+  const GpuWish wishes[] = {
+      {own ? "the job" : "the recipe", count_gpus(own ? request.gres : request.environment.gres), *plan.gpus,
+       " a node", own ? "--gres or --gpus-per-node" : "resources.gres"},
+      {"the job", count_gpus(request.gpus_per_job), all, together, "--gpus"},
+      {"the job", std::int64_t{count_gpus(request.gpus_per_task)} * request.tasks.value_or(1), all, together,
+       "--gpus-per-task"}};
+  for (const auto& wish : wishes) {
+    if (wish.count <= wish.has) continue;
+    refuse(Cause::kGres, "plan {}: has {} GPU{}{}, {} wants {}; lower {} or book nodes with more", plan.name,
+           wish.has, wish.has == 1 ? "" : "s", wish.where, wish.who, wish.count, wish.option);
+  }
+  if (count_gpus(request.gpus_per_socket) > 0) {
+    refuse(Cause::kGres, "plan {}: has {} GPU{} a node, whatever its sockets; use --gpus-per-node", plan.name,
+           *plan.gpus, *plan.gpus == 1 ? "" : "s");
+  }
 }
 
 minutes room(const SegmentRow& segment, sys_seconds start) {

@@ -25,7 +25,8 @@ struct JobRequest {
   std::optional<minutes> time_limit, time_min;
   std::optional<sys_seconds> begin_time;
   std::string reservation, partition, account, qos, required_nodes, gres;
-  bool interactive = false;  // salloc or srun: no batch script
+  std::string gpus_per_job, gpus_per_task, gpus_per_socket;  // in Slurm's form, as gres
+  bool interactive = false;                                  // salloc or srun: no batch script
   bool heterogeneous = false;
   bool own_signal = false;   // --signal
   bool lost_recipe = false;  // a batch job whose environment lacks the frozen recipe

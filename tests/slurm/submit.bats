@@ -114,6 +114,29 @@ refused() {
   refused "plan demo: has 3 nodes, the job wants 4" sbatch --training-plan=demo -N4 --wrap true
 }
 
+@test "a plan's reservation that is named by itself is the plan" {
+  job=$(as_nobody sbatch --parsable --reservation=demo.0 -N1 --chdir / --output /dev/null --wrap 'sleep 60')
+  [[ $(admin_comment "$job") == "stint plan=demo" ]]
+  run -1 as_nobody sbatch --reservation=demo.0 -N4 --chdir / --output /dev/null --wrap true
+  [[ $output == *"stint: plan demo: has 3 nodes, the job wants 4"* ]]
+  run -1 as_nobody sbatch --reservation=theirs.0 --chdir / --output /dev/null --wrap true
+  [[ $output == *"is not one of your plans"* ]]
+}
+
+@test "jobs of a plan have its nodes together, and leave its spares free" {
+  for k in 1 2 3 4; do
+    jobs[k]=$(as_nobody sbatch --parsable --training-plan=demo -N1 --chdir / --output /dev/null --wrap 'sleep 60')
+  done
+  wait_until 20 has_to_wait "${jobs[4]}"
+  for k in 1 2 3; do wait_until 20 job_is "${jobs[k]}" RUNNING; done
+  wait_until 20 has_to_wait "${jobs[4]}"
+  as_nobody scancel "${jobs[2]}"
+  wait_until 20 job_is "${jobs[4]}" RUNNING
+}
+has_to_wait() {
+  job_is "$1" PENDING && [[ $(scontrol show job "$1") == *"its spares stay free for failures"* && $(field "$1" Priority) == 0 ]]
+}
+
 @test "a contradicting reservation, partition or form of job is refused" {
   refused "drop --reservation" sbatch --training-plan=demo --reservation=theirs.0 --wrap true
   refused "drop --partition" sbatch --training-plan=demo -p other --wrap true

@@ -326,8 +326,26 @@ TEST(PlanJob, MoreGpusANodeThanThePlansNodesHaveAreRefused) {
             "plan demo: has 4 GPUs a node, the recipe wants 8; lower resources.gres or book nodes with more");
   request.gres = "gres:gpu:h100:2,gres:nic:1";
   EXPECT_EQ(std::get<Refusal>(with_gpus(1, request)).message,
-            "plan demo: has 1 GPU a node, the job wants 2; lower --gres or book nodes with more");
+            "plan demo: has 1 GPU a node, the job wants 2; lower --gres or --gpus-per-node or book nodes "
+            "with more");
   EXPECT_THAT(std::get<Refusal>(with_gpus(0, request)).message, HasSubstr("has 0 GPUs a node"));
+}
+
+TEST(PlanJob, MoreGpusInAllThanThePlanHasOnSoManyNodesAreRefusedHoweverTheyAreAskedFor) {
+  JobRequest request = recipe_in("demo", 2);
+  request.gpus_per_job = "gres:gpu:5";
+  EXPECT_EQ(std::get<Refusal>(with_gpus(2, request)).message,
+            "plan demo: has 4 GPUs on 2 nodes, the job wants 5; lower --gpus or book nodes with more");
+  request.gpus_per_job = "gres:gpu:4";
+  EXPECT_TRUE(std::holds_alternative<JobChanges>(with_gpus(2, request)));
+  request.gpus_per_job = "";
+  request.gpus_per_task = "gres:gpu:2";
+  request.tasks = 3;
+  EXPECT_THAT(std::get<Refusal>(with_gpus(2, request)).message,
+              HasSubstr("the job wants 6; lower --gpus-per-task"));
+  request.gpus_per_task = "";
+  request.gpus_per_socket = "gres:gpu:1";
+  EXPECT_THAT(std::get<Refusal>(with_gpus(2, request)).message, HasSubstr("use --gpus-per-node"));
 }
 
 TEST(PlanJob, GpusThatThePlanHasOrMayHaveAreAccepted) {
