@@ -220,3 +220,16 @@ two_segments() {
   stint plan cancel late --force
   lab kill stintd
 }
+
+@test "a job whose step dies of the warning goes on in the next segment, whatever its script makes of that" {
+  lab revive stintd
+  two_segments dies
+  job=$(submit --training-plan=dies -N1 --wrap "srun sleep 500 | cat; echo after")
+  wait_until 10 job_is "$job" RUNNING
+  scontrol update ReservationName=dies.0 EndTime="$(when $((EPOCHSECONDS + 40)))"
+  wait_until 60 waits_for dies.1
+  [[ $(scontrol --oneliner show job "$job") == *" Restarts=1 "* ]]
+  stint plan cancel dies --force
+  lab kill stintd
+}
+waits_for() { [[ $(scontrol --oneliner show job "$job") == *" JobState=PENDING "*" Reservation=$1 "* ]]; }
