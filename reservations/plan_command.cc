@@ -271,7 +271,7 @@ CLI::App& add_subcommand(CLI::App& group, const std::shared_ptr<Options>& option
 
 void add_capacity(CLI::App& command, const std::shared_ptr<Options>& options) {
   command.add_option("--nodes", options->nodes, "nodes to train on")->check(CLI::Range(1, 65'536));
-  command.add_option("--spares", options->spares, "nodes that take over when one dies (free)")
+  command.add_option("--spares", options->spares, "nodes that take over when one dies; free, and kept free")
       ->check(CLI::Range(0, 65'535));
   command.add_option("--duration", options->duration, "90m, 12h, 2d or Slurm's d-hh:mm:ss");
 }

@@ -227,9 +227,9 @@ two_segments() {
   job=$(submit --training-plan=dies -N1 --wrap "srun sleep 500 | cat; echo after")
   wait_until 10 job_is "$job" RUNNING
   scontrol update ReservationName=dies.0 EndTime="$(when $((EPOCHSECONDS + 40)))"
-  wait_until 60 waits_for dies.1
+  wait_until 60 waits_for "$job" dies.1
   [[ $(scontrol --oneliner show job "$job") == *" Restarts=1 "* ]]
   stint plan cancel dies --force
   lab kill stintd
 }
-waits_for() { [[ $(scontrol --oneliner show job "$job") == *" JobState=PENDING "*" Reservation=$1 "* ]]; }
+waits_for() { [[ $(scontrol --oneliner show job "$1") == *" JobState=PENDING "*" Reservation=$2 "* ]]; }
