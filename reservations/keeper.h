@@ -49,6 +49,14 @@ class Keeper {
   std::vector<ClusterJob> jobs_in(const Plan& plan) const;
 
  private:
+  static constexpr char kItself[] = "stintd";  // in a plan's history
+
+  static std::vector<std::string> sorted(std::vector<std::string> names);
+  static bool begun(const Segment& segment, const ClusterReservation& reservation,
+                    std::chrono::sys_seconds now);
+  static bool same(const Segment& segment, const ClusterReservation& reservation,
+                   std::chrono::sys_seconds now);
+  static bool unreachable(const ClusterError& error);
   using Reservations = std::map<std::string, ClusterReservation>;
 
   std::chrono::sys_seconds now() const;
