@@ -38,10 +38,11 @@ std::string check_memory(const recipes::Recipe& recipe, std::int64_t workers_in_
   for (const auto& room : rooms) {
     const auto text = [&](std::size_t bytes) {
       return fmt::format(
-          "memory: {} {} MiB, the {} worker{} of a node need some {} MiB; {}fewer workers a node, or a lower "
+          "memory: {} {} MiB, the {} of a node need{} some {} MiB; {}fewer workers a node, or a lower "
           "data.micro_batch_size",
-          room.of_host ? "this host has" : "the job may use", bytes >> 20, here, here == 1 ? "" : "s",
-          total >> 20, room.of_host ? "take " : "ask for more with --mem, or take ");
+          room.of_host ? "this host has" : "the job may use", bytes >> 20,
+          fmt::format("{} worker{}", here, here == 1 ? "" : "s"), here == 1 ? "s" : "", total >> 20,
+          room.of_host ? "take " : "ask for more with --mem, or take ");
     };
     if (need > room.limit) throw FinalError(text(room.limit));
     if (need > room.left && warning.empty()) warning = text(room.left) + ": it is short just now";
