@@ -132,6 +132,7 @@ Plan Book::create(const PlanRequest& request, std::uint32_t uid) {
   plan.account = account_for(plan, request, uid);
   gate_.check_booker(subject, uid, plan.account);
   if (request.offer.empty()) gate_.check_size(subject, request.nodes + request.spares, request.duration);
+  check_count(subject, plan.owner, plan.owner_uid, uid);
   check_name_is_free(request.name);
   if (request.offer.empty()) {
     plan_directly(plan, request);
@@ -192,6 +193,19 @@ void Book::plan_by_offer(Plan& plan, const std::string& id, std::uint32_t uid) {
     plan.segments.push_back({contract::reservation_name(plan.name, plan.segments.size()),
                              segment.window.start, segment.window.end, segment.nodes});
   }
+}
+
+void Book::check_count(const std::string& subject, const std::string& owner, std::uint32_t owner_uid,
+                       std::uint32_t uid) const {
+  const int most = settings_.policy.max_plans;
+  if (most == 0 || cluster_.is_operator(uid) || cluster_.is_operator(owner_uid)) return;
+  const auto plans = ledger_.plans_since(now());
+  const auto count = std::count_if(plans.begin(), plans.end(), [&](const Plan& plan) {
+    return plan.owner_uid == owner_uid && plan.live_at(now());
+  });
+  if (count < most) return;
+  refuse(403, "{}: {} has {} plans, at most {} are allowed at a time ([policy] max_plans); cancel one first",
+         subject, owner, count, most);
 }
 
 void Book::check_name_is_free(const std::string& name) const {
@@ -363,14 +377,20 @@ void Book::publish() {
     if (plan.phase != Phase::kBooking) newest[plan.name] = std::move(plan);
   }
   if (!facts_) learn_facts();
+  drop_old(newest, now());
   learn_limits(newest);
   for (const auto& [name, plan] : newest) {
-    table.plans.push_back(to_table_row(plan, now()));
+    table.plans.push_back(to_published_row(plan, now()));
     table.plans.back().max_time = partitions_[plan.kind.partition].max_time;
     table.plans.back().partition_qos = partitions_[plan.kind.partition].qos;
   }
   table.limits = limits_;
   table.written = kNoStamp;
+  const auto cut = fit_table(table, PlanTable::kMaxBytes);
+  if (cut != table_cut_ && cut != TableCut::kNothing)
+    spdlog::error("the plan table would be too large for slurmctld: {}", to_string(cut));
+  table_cut_ = cut;
+  if (cut == TableCut::kHopeless) return;
   const std::string rows = table.format();
   if (rows == published_ && holds(table_path_, table_text_)) return;
   table.written = now();

@@ -28,6 +28,7 @@
 #include "reservations/refusal.h"
 #include "reservations/settings.h"
 #include "reservations/shelf.h"
+#include "reservations/table_rows.h"
 #include "reservations/usage.h"
 
 namespace stint::reservations {
@@ -86,6 +87,8 @@ class Book {
 
  private:
   std::chrono::sys_seconds now() const;
+  void check_count(const std::string& subject, const std::string& owner, std::uint32_t owner_uid,
+                   std::uint32_t uid) const;
   void check_name_is_free(const std::string& name) const;
   void set_people(Plan& plan, const PlanRequest& request, std::uint32_t uid) const;
   std::string account_for(const Plan& plan, const PlanRequest& request, std::uint32_t uid) const;
@@ -137,6 +140,7 @@ class Book {
   std::string table_path_;
   std::string published_;   // the table's rows as last written
   std::string table_text_;  // the same with its time
+  TableCut table_cut_ = TableCut::kNothing;
 
   mutable std::mutex lost_mutex_;
   std::vector<std::string> lost_;

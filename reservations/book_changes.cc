@@ -141,7 +141,7 @@ ExtensionOffers Book::offer_extension(const std::string& name, const ExtendReque
   for (auto& proposal : found.proposals) {
     check_extension(proposal.wanted, uid);
     accounts_.check_budget("plan " + name, plan.account, proposal.adds_cents, plan.segments.front().start);
-    const auto id = proposals_.put(proposal, now());
+    const auto id = proposals_.put(proposal, now(), uid);
     answer.offers.emplace_back(id, std::move(proposal));
   }
   return answer;
@@ -234,6 +234,7 @@ Plan Book::transfer(const std::string& name, const std::string& owner, std::uint
   add_user(wanted, owner);
   wanted.owner = owner;
   wanted.owner_uid = *uid_of_user(owner);
+  check_count("plan " + name, owner, wanted.owner_uid, uid);
   return commit(plan, wanted, uid, "transferred", fmt::format("{} -> {}", plan.owner, owner));
 }
 

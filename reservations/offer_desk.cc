@@ -180,7 +180,7 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
                                    waiting == 1 ? "it" : "they"));
   }
   for (auto& offer : found.offers) {
-    const auto id = shelf_.put({request, offer}, now());
+    const auto id = shelf_.put({request, offer}, now(), uid);
     answer.offers.emplace_back(id, std::move(offer));
   }
   if (auto warning = budget_warning(answer, account); !warning.empty())

@@ -16,6 +16,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr int kMaxNodes = 65'536;
+constexpr int kMaxPlans = 10'000;
 constexpr int kMaxThreads = 256;
 constexpr std::chrono::seconds kShortestOpening{30};
 
@@ -125,6 +126,10 @@ const std::map<std::string, Setter>& setters() {
       {"policy.max_nodes",
        [](Settings& s, const std::string& v) {
          s.policy.max_nodes = static_cast<int>(parse_integer(v, 0, kMaxNodes));
+       }},
+      {"policy.max_plans",
+       [](Settings& s, const std::string& v) {
+         s.policy.max_plans = static_cast<int>(parse_integer(v, 0, kMaxPlans));
        }},
       {"policy.approve_above_nodes",
        [](Settings& s, const std::string& v) {

@@ -34,6 +34,7 @@ struct Policy {
   std::optional<std::int64_t> approve_above_cents;  // dearer ones too
   Who approvers;
   int max_nodes = 0;                                       // of one plan, spares included; 0: no limit
+  int max_plans = 100;                                     // live ones of one owner; 0: no limit
   std::chrono::seconds max_duration{};                     // 0: no limit
   std::chrono::seconds min_lead{};                         // from booking to the start
   std::chrono::seconds max_lead = std::chrono::days{366};  // how far ahead a plan may start

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <mutex>
 #include <random>
@@ -22,12 +24,14 @@ class Shelf {
   // `search` is the command that brings new offers, for the message.
   explicit Shelf(std::string search) : search_(std::move(search)) {}
 
-  std::string put(T offer, std::chrono::sys_seconds now) {
+  // Where it is full for the user, or for all, the user's oldest one goes; another's only where there is
+  // none.
+  std::string put(T offer, std::chrono::sys_seconds now, std::uint32_t uid) {
     const std::lock_guard lock(mutex_);
     std::erase_if(offers_, [&](const auto& entry) { return entry.second.until < now; });
-    if (offers_.size() >= kMost) offers_.clear();
+    make_room(uid);
     const std::string id = new_id();
-    offers_.emplace(id, Entry{std::move(offer), now + kValid});
+    offers_.emplace(id, Entry{std::move(offer), now + kValid, uid, ++newest_});
     return id;
   }
 
@@ -42,12 +46,35 @@ class Shelf {
     return found->second.offer;
   }
 
- private:
   static constexpr std::size_t kMost = 10'000;
+  static constexpr std::size_t kMostOfOne = 1'000;  // user
+
+ private:
   struct Entry {
     T offer;
     std::chrono::sys_seconds until{};
+    std::uint32_t uid = 0;
+    std::uint64_t order = 0;
   };
+
+  void make_room(std::uint32_t uid) {
+    auto own = offers_.end(), any = offers_.end();
+    std::size_t owned = 0;
+    for (auto entry = offers_.begin(); entry != offers_.end(); ++entry) {
+      const auto older = [&](auto oldest) {
+        return oldest == offers_.end() || entry->second.order < oldest->second.order;
+      };
+      if (older(any)) any = entry;
+      if (entry->second.uid != uid) continue;
+      ++owned;
+      if (older(own)) own = entry;
+    }
+    if (owned >= kMostOfOne || (offers_.size() >= kMost && owned > 0)) {
+      offers_.erase(own);
+    } else if (offers_.size() >= kMost) {
+      offers_.erase(any);
+    }
+  }
 
   // Six letters and digits without those that are read as others.
   std::string new_id() {
@@ -63,6 +90,7 @@ class Shelf {
   std::string search_;
   mutable std::mutex mutex_;
   std::map<std::string, Entry> offers_;
+  std::uint64_t newest_ = 0;
   std::mt19937_64 random_{std::random_device{}()};
 };
 

@@ -646,5 +646,22 @@ TEST_F(OfferedBookTest, AvailabilityIsStepsOfFreeNodes) {
   EXPECT_EQ(availability.steps[2].free, 8U);
 }
 
+TEST_F(BookTest, OneOwnerHasOnlySoManyLivePlansAtATime) {
+  settings_.policy.book.everyone = true;
+  settings_.policy.max_plans = 2;
+  restart_stintd();
+  constexpr std::uint32_t kDaemon = 1;
+  EXPECT_EQ(refused(request("one", 1, 0), kDaemon).first, 200);
+  EXPECT_EQ(refused(request("two", 1, 0), kDaemon).first, 200);
+  const auto [status, text] = refused(request("three", 1, 0), kDaemon);
+  EXPECT_EQ(status, 403);
+  EXPECT_EQ(text,
+            "plan three: daemon has 2 plans, at most 2 are allowed at a time ([policy] max_plans); cancel "
+            "one first");
+  book_->cancel("one", kDaemon, false);
+  EXPECT_EQ(refused(request("three", 1, 0), kDaemon).first, 200);
+  EXPECT_EQ(refused(request("four", 1, 0), kRoot).first, 200) << "an operator's";
+}
+
 }  // namespace
 }  // namespace stint::reservations
