@@ -39,8 +39,12 @@ void Gate::check_booker(const std::string& subject, std::uint32_t uid, const std
          user_of_uid(uid));
 }
 
+bool Gate::may_approve(std::uint32_t uid, const std::string& account) const {
+  return is_among(policy_.approvers, uid, account);
+}
+
 void Gate::check_approver(const std::string& subject, std::uint32_t uid, const std::string& account) const {
-  if (is_among(policy_.approvers, uid, account)) return;
+  if (may_approve(uid, account)) return;
   if (policy_.approvers.coordinators) {
     refuse(403,
            "{}: user {} may not approve plans of account {}; ask its coordinator or an operator ([policy] "

@@ -23,6 +23,7 @@ class Gate {
   void check_booker(const std::string& subject, std::uint32_t uid, const std::string& account) const;
   // Who may say yes to such a plan where it waits for approval.
   void check_approver(const std::string& subject, std::uint32_t uid, const std::string& account) const;
+  bool may_approve(std::uint32_t uid, const std::string& account) const;
   // Whether such a plan of this size and price, booked by this user, must wait for one. Approvers need none.
   bool needs_approval(int nodes, std::int64_t cents, std::uint32_t uid, const std::string& account) const;
   // `nodes` with spares.

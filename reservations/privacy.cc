@@ -28,12 +28,23 @@ bool Privacy::is_operator(std::uint32_t uid) const {
   }
 }
 
+// While nobody can say so, it is not.
+bool Privacy::is_asked(const Plan& plan, std::uint32_t uid) const {
+  if (plan.phase != Phase::kPending) return false;
+  try {
+    return gate_.may_approve(uid, plan.account);
+  } catch (const ClusterError&) {
+    return false;
+  }
+}
+
 bool Privacy::may_see(const Plan& plan, std::uint32_t uid) const {
-  return is_users(plan, uid) || sees_all(uid);
+  return is_users(plan, uid) || sees_all(uid) || is_asked(plan, uid);
 }
 
 std::vector<Plan> Privacy::seen_by(std::vector<Plan> plans, std::uint32_t uid) const {
-  if (!sees_all(uid)) std::erase_if(plans, [&](const Plan& plan) { return !is_users(plan, uid); });
+  if (sees_all(uid)) return plans;
+  std::erase_if(plans, [&](const Plan& plan) { return !is_users(plan, uid) && !is_asked(plan, uid); });
   return plans;
 }
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who may see whose plans. Everybody sees all of them, unless Slurm's PrivateData hides reservations: then
-// only operators and a plan's own users do. Safe from several threads.
+// only operators, a plan's own users and, while it waits for approval, those who may give it. Safe from
+// several threads.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "reservations/cluster.h"
+#include "reservations/gate.h"
 #include "reservations/lookout.h"
 #include "reservations/plan.h"
 
@@ -14,7 +16,8 @@ namespace stint::reservations {
 
 class Privacy {
  public:
-  Privacy(Cluster& cluster, const Lookout& lookout) : cluster_(cluster), lookout_(lookout) {}
+  Privacy(Cluster& cluster, const Lookout& lookout, const Gate& gate)
+      : cluster_(cluster), lookout_(lookout), gate_(gate) {}
 
   bool may_see(const Plan& plan, std::uint32_t uid) const;
   std::vector<Plan> seen_by(std::vector<Plan> plans, std::uint32_t uid) const;
@@ -26,10 +29,12 @@ class Privacy {
 
  private:
   bool sees_all(std::uint32_t uid) const;
+  bool is_asked(const Plan& plan, std::uint32_t uid) const;
   bool is_operator(std::uint32_t uid) const;
 
   Cluster& cluster_;
   const Lookout& lookout_;
+  const Gate& gate_;
 };
 
 }  // namespace stint::reservations

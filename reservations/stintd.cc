@@ -66,12 +66,13 @@ void check_user(const Config& config) {
        ::geteuid());
 }
 
-// Blocked here, before any thread begins, so that only wait_for_end() gets them.
-sigset_t block_end_signals() {
+// Blocked here, before any thread begins, so that only told_to_end_before() gets them.
+sigset_t block_signals() {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   return signals;
@@ -83,6 +84,11 @@ bool told_to_end_before(const sigset_t& signals, const std::function<bool()>& ov
   while (!over()) {
     const int signal = sigtimedwait(&signals, nullptr, &kTick);
     if (signal <= 0) continue;
+    if (signal == SIGHUP) {
+      spdlog::warn("signal {}: stint.conf is read at the start only; restart stintd for a changed one",
+                   signal);
+      continue;
+    }
     spdlog::info("signal {}: ending", signal);
     return true;
   }
@@ -168,7 +174,7 @@ bool serve_in_control(const Config& config, const Settings& settings, const sigs
                     unix_seconds);
   Opener opener(cluster, ledger, metrics, opener_settings(config, settings), unix_seconds);
   Lookout lookout(cluster);
-  const Privacy privacy(cluster, lookout);
+  const Privacy privacy(cluster, lookout, book.gate());
   Api api(book, failures, shepherd, opener, ledger, privacy, unix_seconds);
   const Pages pages(book, lookout, unix_seconds);
   Server server(api, pages, metrics, Munge(config.munge_socket), settings.threads);
@@ -226,7 +232,7 @@ void serve(const Config& config) {
   const Settings settings = read_settings(config);
   check_user(config);
   start_logging("stintd", settings.log_level);
-  const sigset_t signals = block_end_signals();
+  const sigset_t signals = block_signals();
   const auto cluster = connect_slurm();
   const InControl control;
   do {

@@ -27,7 +27,7 @@ class ApiTest : public testing::Test {
         shepherd_(cluster_, ledger_, metrics_, {}, [this] { return cluster_.now; }),
         opener_(cluster_, ledger_, metrics_, {}, [this] { return cluster_.now; }),
         lookout_(cluster_),
-        privacy_(cluster_, lookout_),
+        privacy_(cluster_, lookout_, book_.gate()),
         api_(book_, failures_, shepherd_, opener_, ledger_, privacy_, [this] { return cluster_.now; }) {
     cluster_.now = 1'000'000;
     lookout_.look();

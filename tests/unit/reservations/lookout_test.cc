@@ -7,7 +7,9 @@
 #include "reservations/metrics.h"
 #include "reservations/privacy.h"
 #include "reservations/tally.h"
+#include "reservations/users.h"
 #include "tests/unit/reservations/fake_cluster.h"
+#include "tests/unit/reservations/scratch.h"
 
 namespace stint::reservations {
 namespace {
@@ -108,10 +110,42 @@ TEST(Metrics, NameNoPlanAndDropTheNextStartWhenThereIsNone) {
   metrics.set_plans(sum);
 }
 
+// Whom [policy] approvers names.
+struct Asked {
+  explicit Asked(Cluster& cluster, Settings settings = {})
+      : ledger(scratch.file("ledger.db")),
+        accounts(cluster, ledger, settings.money),
+        gate(cluster, accounts, settings) {}
+  Scratch scratch;
+  Ledger ledger;
+  Accounts accounts;
+  Gate gate;
+};
+
+TEST(Privacy, APlanThatWaitsIsSeenByThoseWhoMayApproveIt) {
+  constexpr std::uint32_t kDaemon = 1;
+  FakeCluster cluster(2);
+  cluster.private_data = true;
+  Lookout lookout(cluster);
+  lookout.look();
+  Settings settings;
+  settings.policy.approvers = parse_who("users:" + user_of_uid(kDaemon));
+  const Asked asked(cluster, settings);
+  const Privacy privacy(cluster, lookout, asked.gate);
+  auto plan = plan_of("demo", kNow, {"node1"});
+  EXPECT_FALSE(privacy.may_see(plan, kDaemon));
+  plan.phase = Phase::kPending;
+  EXPECT_TRUE(privacy.may_see(plan, kDaemon));
+  EXPECT_EQ(privacy.seen_by({plan}, kDaemon).size(), 1U);
+  EXPECT_FALSE(privacy.may_see(plan, kBob));
+  EXPECT_EQ(privacy.seen_by({plan}, kBob).size(), 0U);
+}
+
 TEST(Privacy, WithoutPrivateDataEverybodySeesAllPlans) {
   FakeCluster cluster(2);
   Lookout lookout(cluster);
-  const Privacy privacy(cluster, lookout);
+  Asked asked(cluster);
+  const Privacy privacy(cluster, lookout, asked.gate);
   const auto plan = plan_of("demo", kNow, {"node1"});
   EXPECT_FALSE(privacy.may_see(plan, kBob)) << "until Slurm has answered";
   lookout.look();
@@ -124,7 +158,8 @@ TEST(Privacy, PrivatePlansAreSeenByTheirUsersAndOperators) {
   cluster.private_data = true;
   Lookout lookout(cluster);
   lookout.look();
-  const Privacy privacy(cluster, lookout);
+  Asked asked(cluster);
+  const Privacy privacy(cluster, lookout, asked.gate);
   const auto plan = plan_of("demo", kNow, {"node1"});
   EXPECT_TRUE(privacy.may_see(plan, kAlice));
   EXPECT_TRUE(privacy.may_see(plan, FakeCluster::kSlurmUid));

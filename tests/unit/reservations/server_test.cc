@@ -93,7 +93,7 @@ class ServerTest : public testing::Test {
         shepherd_(cluster_, ledger_, metrics_, {}, [this] { return cluster_.now; }),
         opener_(cluster_, ledger_, metrics_, {}, [this] { return cluster_.now; }),
         lookout_(cluster_),
-        privacy_(cluster_, lookout_),
+        privacy_(cluster_, lookout_, book_.gate()),
         api_(book_, failures_, shepherd_, opener_, ledger_, privacy_, [this] { return cluster_.now; }),
         pages_(book_, lookout_, [this] { return cluster_.now; }),
         server_(api_, pages_, metrics_, Munge(scratch_.file("no-munge")), kThreads) {
