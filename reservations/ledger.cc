@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/one_line.h"
 #include "base/text.h"
 #include "reservations/ledger_work.h"
 
@@ -23,7 +24,8 @@ using std::chrono::seconds;
 using std::chrono::sys_seconds;
 
 constexpr int kBusyMilliseconds = 5'000;
-constexpr long kZfsSuperMagic = 0x2FC12FC1;  // not in linux/magic.h
+constexpr std::size_t kLongestFinding = 200;  // of SQLite, in a message
+constexpr long kZfsSuperMagic = 0x2FC12FC1;   // not in linux/magic.h
 
 // Each step takes a ledger from one version to the next; an old ledger is brought up when it is opened. Steps
 // that a release has had are never changed.
@@ -425,13 +427,23 @@ Ledger::Ledger(const std::string& path) : path_(path) {
     database_->exec(fmt::format("PRAGMA journal_mode = {}", journal_mode(path)));
     database_->exec("PRAGMA synchronous = FULL");
     database_->exec("PRAGMA foreign_keys = ON");
+    check_whole();
     prepare_schema();
   } catch (const SQLite::Exception& error) {
-    fail("ledger {}: {}; check [stintd] ledger, or restore the file from a copy", path, error.what());
+    fail("ledger {}: {}; check [stintd] ledger, or put a copy in its place: stintd restore FILE", path,
+         error.what());
   }
 }
 
 Ledger::~Ledger() = default;
+
+// A damaged file may answer for long before it is found out.
+void Ledger::check_whole() {
+  const auto state = database_->execAndGet("PRAGMA quick_check(1)").getString();
+  if (state == "ok") return;
+  fail("ledger {}: is damaged ({}); put a copy in its place: stintd restore FILE", path_,
+       as_one_line(state, kLongestFinding));
+}
 
 void Ledger::prepare_schema() {
   const int version = database_->execAndGet("PRAGMA user_version").getInt();

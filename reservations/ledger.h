@@ -240,6 +240,7 @@ class Ledger {
   auto guarded(Work work) const;
   template <typename Work>
   auto write(std::string_view name, Work work);
+  void check_whole();
   void prepare_schema();
 
   std::string path_;

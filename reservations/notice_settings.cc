@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <utility>
@@ -42,6 +43,7 @@ constexpr std::array<std::pair<NoticeKind, std::string_view>, 15> kKinds{
 std::string program(const std::string& path) {
   if (path.empty() || path.front() != '/') fail("'{}' must be the absolute path of a program", path);
   if (::access(path.c_str(), X_OK) != 0) fail("'{}' cannot be run: {}", path, errno_text(errno));
+  if (!std::filesystem::is_regular_file(path)) fail("'{}' cannot be run: it is no file", path);
   return path;
 }
 

@@ -102,6 +102,23 @@ TEST(Ledger, OneOfAnOlderVersionIsBroughtUpAndKeepsItsPlans) {
   EXPECT_TRUE(ledger.history(id + 1).empty());
 }
 
+TEST(Ledger, ADamagedFileIsRefusedAndTheWayOutNamed) {
+  const Scratch scratch;
+  const std::string path = scratch.file("ledger.db");
+  { const Ledger ledger(path); }
+  {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(2 * 4096);
+    file << std::string(2'000, '\x7f');
+  }
+  try {
+    const Ledger ledger(path);
+    ADD_FAILURE() << "was opened";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("stintd restore FILE"));
+  }
+}
+
 TEST(Ledger, IsReadableByItsOwnerOnly) {
   const Scratch scratch;
   const Ledger ledger(scratch.file("ledger.db"));

@@ -121,6 +121,8 @@ TEST(Settings, NoticesThatCannotBeDeliveredAreRefused) {
               testing::EndsWith("stint.conf:2: 'mail': 'mail' must be the absolute path of a program"));
   EXPECT_THAT(error_of("[notices]\ncommand = /nonesuch\n"),
               testing::EndsWith("'command': '/nonesuch' cannot be run: No such file or directory"));
+  EXPECT_THAT(error_of("[notices]\nmail = /tmp\n"),
+              testing::EndsWith("'mail': '/tmp' cannot be run: it is no file"));
   EXPECT_THAT(error_of("[notices]\nmail = /bin/true\ncommand = /bin/true\n"),
               testing::HasSubstr("stint.conf:3: 'command': mail and command are both set"));
   EXPECT_THAT(error_of("[notices]\nsend = soon,sooner\n"),
