@@ -220,7 +220,11 @@ OfferAnswer OfferDesk::find(const OfferRequest& request, const Scene& scene) con
   const auto tariff = [&](std::size_t nodes, const std::vector<Window>& windows) {
     return settings_.money.prices.price({kind, nodes, windows, now()});
   };
-  return find_offers(capacity_.planner(request.kind, scene), tariff, request.query);
+  auto query = request.query;
+  const auto& prices = settings_.money.prices;
+  query.price_edges = prices.changes(kind, {query.after, query.before});
+  for (const auto& discount : prices.discounts) query.price_edges.push_back(now() + discount.min_lead);
+  return find_offers(capacity_.planner(request.kind, scene), tariff, query);
 }
 
 // Whose first offer is the better one in the order asked for; `request` becomes the one that it answers.

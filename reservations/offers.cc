@@ -15,7 +15,10 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 using std::chrono::sys_seconds;
 
-constexpr std::size_t kStarts = 48;        // looked at closely
+constexpr std::size_t kStarts = 48;          // looked at closely
+constexpr std::size_t kPricedDays = 10'000;  // at most: each costs a microsecond or two
+constexpr std::size_t kLeastPricedDays = 5;
+constexpr Minute kMinutesOfDay = 24 * 60;
 constexpr std::size_t kMostSegments = 32;  // that anybody may ask for
 constexpr seconds kMaxHorizon = std::chrono::days{3660};
 
@@ -60,9 +63,19 @@ class OfferSearch {
  private:
   sys_seconds time_of(Minute minute) const { return origin_ + minutes{minute}; }
 
-  // The first start of each run in which one block fits, then whole hours; thinned evenly where there are
-  // many.
+  // Some of all starts, and the cheapest.
   std::vector<Minute> interesting_starts() const {
+    const auto starts = possible_starts();
+    auto some = thinned(starts, kStarts);
+    const auto cheap = cheapest_starts(starts);
+    some.insert(some.end(), cheap.begin(), cheap.end());
+    std::sort(some.begin(), some.end());
+    some.erase(std::unique(some.begin(), some.end()), some.end());
+    return some;
+  }
+
+  // The first start of each run in which one block fits, then whole hours.
+  std::vector<Minute> possible_starts() const {
     std::vector<Minute> starts;
     for (const auto& run : feasible_starts(reach_, length_)) {
       starts.push_back(run.begin);
@@ -71,10 +84,63 @@ class OfferSearch {
       for (auto hour = next_hour; hour < time_of(run.end); hour += std::chrono::hours{1})
         starts.push_back(static_cast<Minute>((hour - origin_) / minutes{1}));
     }
-    if (starts.size() <= kStarts) return starts;
+    return starts;
+  }
+
+  static std::vector<Minute> thinned(const std::vector<Minute>& starts, std::size_t most) {
+    if (starts.size() <= most) return starts;
     std::vector<Minute> some;
-    for (std::size_t i = 0; i < kStarts; ++i) some.push_back(starts[i * starts.size() / kStarts]);
+    for (std::size_t i = 0; i < most; ++i) some.push_back(starts[i * starts.size() / most]);
     return some;
+  }
+
+  // As a function of its start, the price of a block is a line between these: so one of them is the cheapest.
+  // Tariffs repeat by the week: where these are very many, the later ones are left out.
+  std::vector<Minute> turning_points() const {
+    std::vector<Minute> edges;
+    for (const auto edge : query_.price_edges) {
+      const auto minute = std::chrono::ceil<minutes>(edge - origin_).count();
+      for (const auto start : {minute, minute - static_cast<std::int64_t>(length_)}) {
+        if (start >= 0 && start < static_cast<std::int64_t>(horizon_))
+          edges.push_back(static_cast<Minute>(start));
+      }
+    }
+    std::sort(edges.begin(), edges.end());
+    std::vector<Minute> points;
+    auto edge = edges.begin();
+    for (const auto& run : feasible_starts(reach_, length_)) {
+      points.push_back(run.begin);
+      edge = std::lower_bound(edge, edges.end(), run.begin);
+      for (; edge != edges.end() && *edge < run.end; ++edge) points.push_back(*edge);
+      points.push_back(run.end - 1);
+    }
+    points.erase(std::unique(points.begin(), points.end()), points.end());
+    const auto days = std::max<std::size_t>(kLeastPricedDays, length_ / kMinutesOfDay);
+    if (const auto most = kPricedDays / days; points.size() > most) points.resize(most);
+    return points;
+  }
+
+  // As many as are wanted, the earliest of equals; the first that the price limit allows too. None where all
+  // cost the same.
+  std::vector<Minute> cheapest_starts(const std::vector<Minute>& starts) const {
+    if (query_.price_edges.empty()) return {};
+    auto points = turning_points();
+    const auto some = thinned(starts, points.size());
+    points.insert(points.end(), some.begin(), some.end());
+    std::sort(points.begin(), points.end());
+    points.erase(std::unique(points.begin(), points.end()), points.end());
+    std::vector<std::pair<std::int64_t, Minute>> priced;
+    std::vector<Minute> chosen;
+    for (const auto start : points) {
+      const auto cents = tariff_(query_.nodes, {{time_of(start), time_of(start + length_)}}).cents;
+      priced.emplace_back(cents, start);
+      if (query_.max_cents && cents <= *query_.max_cents && chosen.size() < query_.most)
+        chosen.push_back(start);
+    }
+    const auto wanted = std::min(query_.most, priced.size());
+    std::partial_sort(priced.begin(), priced.begin() + static_cast<std::ptrdiff_t>(wanted), priced.end());
+    for (std::size_t i = 0; i < wanted; ++i) chosen.push_back(priced[i].second);
+    return chosen;
   }
 
   void add(const std::vector<MinuteSpan>& blocks) {
@@ -120,13 +186,14 @@ class OfferSearch {
     });
   }
 
-  // Those that are best in something first, in the order asked for; then later starts, in the same order.
+  // In the order asked for; by finish, those that are best in something come first, then the others.
   void rank() {
     std::stable_sort(found_.begin(), found_.end(),
                      [&](const Offer& a, const Offer& b) { return key(a) < key(b); });
     std::vector<bool> best;
     for (const auto& offer : found_) best.push_back(useful(offer));
     explain(best);
+    if (query_.order != OfferOrder::kFinish) return;
     std::vector<Offer> ranked;
     for (const bool wanted : {true, false}) {
       for (std::size_t i = 0; i < found_.size(); ++i) {

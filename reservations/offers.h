@@ -15,6 +15,7 @@
 
 namespace stint::reservations {
 
+// kFinish: what is best in something comes first.
 enum class OfferOrder { kFinish, kPrice, kSwitches };
 
 struct OfferQuery {
@@ -27,6 +28,8 @@ struct OfferQuery {
   std::size_t max_segments = 1;
   std::chrono::seconds min_segment{};  // at least a minute
   std::optional<std::int64_t> max_cents;
+  // When the tariff changes: the cheapest block begins or ends there, or where its time does.
+  std::vector<std::chrono::sys_seconds> price_edges{};
   OfferOrder order = OfferOrder::kFinish;
   std::size_t most = 5;  // offers
 };
@@ -56,8 +59,8 @@ struct OfferAnswer {
 // What `nodes` nodes cost in the windows of a plan.
 using Tariff = std::function<Price(std::size_t nodes, const std::vector<Window>& windows)>;
 
-// Deterministic. At most a few dozen starts are looked at closely: the first of each time in which a block
-// fits, and whole hours within it.
+// Deterministic. At most a few dozen starts are looked at closely: some of the first of each time in which a
+// block fits and of the whole hours within it, and the cheapest of all, which the edges of the tariff give.
 OfferAnswer find_offers(const Planner& planner, const Tariff& tariff, const OfferQuery& query);
 
 }  // namespace stint::reservations

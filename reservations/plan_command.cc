@@ -298,7 +298,9 @@ void add_search(CLI::App& group, const std::shared_ptr<Options>& options) {
       ->capture_default_str();
   command.add_option("--min-segment", options->min_segment, "no block shorter than this (default: 1h)");
   command.add_option("--max-price", options->max_price, "of the whole plan");
-  command.add_option("--sort", options->sort, "finish, price or switches")
+  command
+      .add_option("--sort", options->sort,
+                  "finish (those that are best in something first), price or switches")
       ->check(CLI::IsMember({"finish", "price", "switches"}))
       ->capture_default_str();
   command.add_option("--account", options->account, kAccountHelp);

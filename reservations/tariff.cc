@@ -58,6 +58,20 @@ class Cutter {
     timeless_ = suitable_.empty() || !suitable_.front()->depends_on_time();
   }
 
+  std::vector<sys_seconds> changes(Window within) const {
+    std::vector<sys_seconds> changes;
+    if (timeless_) return changes;
+    const PriceRule* last = rule_at(local_time(within.start));
+    for (auto time = within.start; time < within.end;) {
+      const auto local = local_time(time);
+      const auto* rule = rule_at(local);
+      if (rule != last) changes.push_back(time);
+      last = rule;
+      time = next_edge(time, local);
+    }
+    return changes;
+  }
+
   // Times of the same rule are put together, in the order in which the rules first hold.
   void cut(Window window, std::vector<Piece>& pieces) const {
     for (auto from = window.start; from < window.end;) {
@@ -155,6 +169,10 @@ seconds Purchase::duration() const {
   seconds sum{};
   for (const auto& window : windows) sum += window.end - window.start;
   return sum;
+}
+
+std::vector<sys_seconds> PriceRules::changes(const NodeClass& kind, Window within) const {
+  return Cutter(*this, kind).changes(within);
 }
 
 Price PriceRules::price(const Purchase& purchase) const {

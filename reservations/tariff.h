@@ -77,6 +77,8 @@ struct PriceRules {
 
   // Throws Error where the amount cannot be written down.
   Price price(const Purchase& purchase) const;
+  // In order of time: when another rule begins to hold for such nodes.
+  std::vector<std::chrono::sys_seconds> changes(const NodeClass& kind, Window within) const;
   bool operator==(const PriceRules&) const = default;
 };
 

@@ -102,9 +102,14 @@ void measure(unsigned seed, int nodes) {
   for (const auto& span : load.spans) busy += span.nodes.size();
   const Planner planner = planner_of(load);
   const double load_ms = median_ms([&] { planner_of(load); });
-  const Tariff tariff = [](std::size_t count, const std::vector<Window>& windows) {
-    PriceRules rules;
-    rules.node_hour = Rate::parse("2.5");
+  PriceRules rules;
+  rules.node_hour = Rate::parse("2.5");
+  PriceRule night;
+  night.name = "night";
+  night.hours = DayHours{hours{20}, hours{6}};
+  night.percent = -30;
+  rules.rules = {night};
+  const Tariff tariff = [&rules](std::size_t count, const std::vector<Window>& windows) {
     return rules.price({{}, count, windows, kNow});
   };
   OfferQuery query;
@@ -115,6 +120,7 @@ void measure(unsigned seed, int nodes) {
   query.before = kNow + kHorizon;
   query.max_segments = 4;
   query.min_segment = hours{4};
+  query.price_edges = rules.changes({}, {query.after, query.before});
   std::size_t offers = 0;
   const double search_ms = median_ms([&] { offers = find_offers(planner, tariff, query).offers.size(); });
   std::printf(

@@ -4,6 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <tuple>
+
+#include "reservations/local_time.h"
 #include "reservations/tariff.h"
 
 namespace stint::reservations {
@@ -93,7 +97,39 @@ TEST(Offers, CheapHoursAreFoundAndRankedFirstByPrice) {
   const auto offers = find_offers(planner(), night, wanted).offers;
   EXPECT_EQ(offers[0].segments[0].window.start, kNow + hours{20});
   EXPECT_EQ(offers[0].why, "cheapest");
-  EXPECT_EQ(offers[1].why, "ends first");
+  EXPECT_TRUE(std::is_sorted(offers.begin(), offers.end(), [](const Offer& a, const Offer& b) {
+    return std::tuple(a.price.cents, a.finish()) < std::tuple(b.price.cents, b.finish());
+  }));
+  wanted.order = OfferOrder::kFinish;
+  EXPECT_EQ(find_offers(planner(), night, wanted).offers[1].why, "cheapest");
+}
+
+// Eight weeks have more starts than can be looked at.
+TEST(Offers, TheCheapestBlockOfWeeksBeginsOrEndsWithARule) {
+  for (const auto& [from, to, expected] :
+       {std::tuple(20 * 60, 6 * 60, 20 * 60), std::tuple(20 * 60 + 17, 20 * 60 + 47, 19 * 60 + 47)}) {
+    PriceRules rules;
+    rules.node_hour = Rate::parse("2.5");
+    PriceRule night;
+    night.name = "night";
+    night.hours = DayHours{minutes{from}, minutes{to}};
+    night.percent = -30;
+    rules.rules = {night};
+    const Tariff tariff = [&](std::size_t nodes, const std::vector<Window>& windows) {
+      return rules.price({{}, nodes, windows, kNow});
+    };
+    auto wanted = query(8, 1);
+    wanted.after = start_of_day(kNow) + hours{12};
+    wanted.before = wanted.after + std::chrono::weeks{8};
+    wanted.price_edges = rules.changes({}, {wanted.after, wanted.before});
+    wanted.order = OfferOrder::kPrice;
+    const auto best = find_offers(planner(), tariff, wanted).offers.front();
+    EXPECT_EQ(local_time(best.segments[0].window.start).of_day, minutes{expected}) << from;
+    EXPECT_LT(best.segments[0].window.start, wanted.after + hours{12});
+    wanted.max_cents = best.price.cents - 1;
+    EXPECT_EQ(find_offers(planner(), tariff, wanted).reason,
+              "the cheapest offer costs " + best.price.amount() + " EUR");
+  }
 }
 
 TEST(Offers, SplitsAreOfferedWhereTheyEndEarlier) {
