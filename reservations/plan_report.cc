@@ -6,6 +6,7 @@
 #include <chrono>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/error.h"
@@ -46,10 +47,10 @@ sys_seconds month_start(const std::string& text) {
 }
 
 // A time within a day is the whole day: `to` is the day behind it.
-std::string day(const char* option, const std::string& text) {
+std::string day(const char* option, const std::string& text, std::optional<sys_seconds> after) {
   const auto now = std::chrono::floor<seconds>(std::chrono::system_clock::now());
   try {
-    const auto time = parse_time(text, now);
+    const auto time = parse_report_time(text, now, after);
     const bool within = option == std::string_view("to") && time != start_of_day(time);
     return date_of(within ? next_day(time) : time);
   } catch (const Error& error) {
@@ -65,8 +66,12 @@ json request_of(const Options& options) {
     body["from"] = date_of(start);
     body["to"] = date_of(next_month(start));
   }
-  if (!options.from.empty()) body["from"] = day("from", options.from);
-  if (!options.to.empty()) body["to"] = day("to", options.to);
+  std::optional<sys_seconds> from;
+  if (!options.from.empty()) {
+    body["from"] = day("from", options.from, std::nullopt);
+    from = parse_time(body["from"].get<std::string>(), sys_seconds{});
+  }
+  if (!options.to.empty()) body["to"] = day("to", options.to, from);
   return body;
 }
 

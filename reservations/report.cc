@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <tuple>
@@ -120,6 +121,14 @@ ReportRequest ReportRequest::parse(const json& body, sys_seconds now) {
   if (request.window.end <= request.window.start) fail("report: its end must lie after its begin");
   if (request.window.end - request.window.start > kLongest) fail("report: spans more than ten years");
   return request;
+}
+
+sys_seconds parse_report_time(const std::string& text, sys_seconds now, std::optional<sys_seconds> after) {
+  constexpr std::array kWeekdays = {"sun", "mon", "tue", "wed", "thu", "fri", "sat"};
+  std::string word(trim(text).substr(0, 3));
+  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return std::tolower(c); });
+  if (std::find(kWeekdays.begin(), kWeekdays.end(), word) == kWeekdays.end()) return parse_time(text, now);
+  return parse_time(text, after.value_or(now - std::chrono::weeks{1}) + seconds{1});
 }
 
 Report make_report(const Ledger& ledger, Window window,

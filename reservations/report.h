@@ -41,6 +41,10 @@ struct Report {
   std::vector<ReportLine> lines;  // by account, then month
 };
 
+// As parse_time(), but a weekday is the first one behind `after`, else the last one, today included.
+std::chrono::sys_seconds parse_report_time(const std::string& text, std::chrono::sys_seconds now,
+                                           std::optional<std::chrono::sys_seconds> after);
+
 // Of the accounts that `visible` lets through.
 Report make_report(const Ledger& ledger, Window window,
                    const std::function<bool(const std::string& account)>& visible);

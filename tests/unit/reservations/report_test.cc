@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "tests/unit/reservations/scratch.h"
 
 namespace stint::reservations {
@@ -133,6 +134,16 @@ TEST_F(ReportTest, RequestsAreWholeLocalDaysAndThisMonthWhenNoneIsNamed) {
   for (const char* wrong : {"monday", "2026-11", "2026-13-01", "2026-11-32", "1-1-1"})
     EXPECT_THROW(ReportRequest::parse({{"from", wrong}}, now), Error) << wrong;
   EXPECT_THROW(ReportRequest::parse({{"colour", "red"}}, now), Error);
+}
+
+TEST(ReportTime, AWeekdayIsTheLastOneOrTheFirstBehindTheOther) {
+  const auto at = [](const std::string& text) { return parse_time(text, sys_seconds{}); };
+  const auto wednesday = at("2026-11-25T14:00");
+  EXPECT_EQ(parse_report_time("monday", wednesday, {}), at("2026-11-23"));
+  EXPECT_EQ(parse_report_time("Wed", wednesday, {}), at("2026-11-25"));
+  EXPECT_EQ(parse_report_time("friday", wednesday, at("2026-11-23")), at("2026-11-27"));
+  EXPECT_EQ(parse_report_time("monday", wednesday, at("2026-11-23")), at("2026-11-30"));
+  EXPECT_EQ(parse_report_time("tomorrow", wednesday, {}), at("2026-11-26"));
 }
 
 }  // namespace
