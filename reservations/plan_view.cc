@@ -23,6 +23,7 @@ using std::chrono::sys_seconds;
 
 constexpr std::chrono::minutes kSlot{30};
 constexpr std::size_t kLongestNodes = 40;
+constexpr std::size_t kMostIds = 5;  // of offers, on one line
 
 sys_seconds time_of(const json& value) {
   return sys_seconds{seconds{value.get<std::int64_t>()}};
@@ -137,7 +138,7 @@ std::string bar(std::optional<std::size_t> free, std::size_t nodes) {
 
 // How the prices come about, once for all offers of which it is the same: "o3f2k, oabcd: 12 h at 2.50 …".
 std::string breakdowns_text(const json& offers) {
-  std::vector<std::pair<std::string, std::string>> lines;  // breakdown and ids
+  std::vector<std::pair<std::string, std::vector<std::string>>> lines;  // breakdown and ids
   for (const auto& offer : offers) {
     const auto breakdown = offer.at("price").value("breakdown", "");
     const auto id = offer.at("id").get<std::string>();
@@ -145,13 +146,18 @@ std::string breakdowns_text(const json& offers) {
     const auto same =
         std::find_if(lines.begin(), lines.end(), [&](const auto& line) { return line.first == breakdown; });
     if (same == lines.end()) {
-      lines.emplace_back(breakdown, id);
+      lines.push_back({breakdown, {id}});
     } else {
-      same->second += ", " + id;
+      same->second.push_back(id);
     }
   }
   std::string text;
-  for (const auto& [breakdown, ids] : lines) text += fmt::format("{}: {}\n", ids, breakdown);
+  for (auto& [breakdown, ids] : lines) {
+    const std::size_t all = ids.size();
+    if (all > kMostIds) ids.resize(kMostIds);
+    text += fmt::format("{}{}: {}\n", fmt::join(ids, ", "),
+                        all > kMostIds ? fmt::format(" and {} more", all - kMostIds) : "", breakdown);
+  }
   return text;
 }
 
@@ -195,6 +201,10 @@ std::string plan_text(const json& plan) {
     text += line("members", fmt::format("of {}: {} besides", joined(plan.at("accounts")), members));
   }
   text += line("partition", plan.at("partition"));
+  if (const auto features = plan.value("features", json::array()); !features.empty())
+    text += line("features", joined(features));
+  if (const int gpus = plan.value("gpus_per_node", 0); gpus > 0)
+    text += line("gpus", fmt::format("{} a node", gpus));
   text += line("capacity", capacity_text(plan) + in_use_text(plan));
   text += line("switches", std::to_string(plan.at("switches").get<int>()));
   for (std::size_t k = 0; k < segments.size(); ++k) {
@@ -246,13 +256,14 @@ std::string plans_ini(const json& plans) {
   for (const auto& plan : plans) {
     text += fmt::format(
         "[plan {}]\nstate = {}\nowner = {}\nusers = {}\naccounts = {}\nmembers = {}\naccount = {}\npartition "
-        "= {}\nnodes = {}\nspares = "
+        "= {}\nfeatures = {}\ngpus_per_node = {}\nnodes = {}\nspares = "
         "{}\n"
         "price = {}\n",
         plan.at("name").get<std::string>(), plan.at("state").get<std::string>(),
         plan.at("owner").get<std::string>(), joined(plan.at("users")), joined(plan.at("accounts")),
         joined(plan.at("members")), plan.at("account").get<std::string>(),
-        plan.at("partition").get<std::string>(), plan.at("nodes").get<int>(), plan.at("spares").get<int>(),
+        plan.at("partition").get<std::string>(), joined(plan.at("features")),
+        plan.at("gpus_per_node").get<int>(), plan.at("nodes").get<int>(), plan.at("spares").get<int>(),
         price_text(plan.at("price")));
     for (const auto& segment : plan.at("segments")) {
       text += fmt::format("[segment {}]\nstart = {}\nend = {}\nnodes = {}\n",

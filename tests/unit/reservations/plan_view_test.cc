@@ -67,6 +67,8 @@ TEST_F(PlanViewTest, APlanSaysWhatItCostWhatCameBackWhatWasUsedAndByWhichJobs) {
       {"accounts", {"physics"}},
       {"members", {"bob", "carol"}},
       {"partition", "main"},
+      {"features", {"ib", "a100"}},
+      {"gpus_per_node", 8},
       {"nodes", 1},
       {"switches", 1},
       {"account", "physics"},
@@ -92,6 +94,7 @@ TEST_F(PlanViewTest, APlanSaysWhatItCostWhatCameBackWhatWasUsedAndByWhichJobs) {
          {"end", kMonday + 60},
          {"nodes", {"n1"}},
          {"lost", json::array()}}}}};
+  EXPECT_THAT(plan_text(plan), HasSubstr("partition   main\nfeatures    ib,a100\ngpus        8 a node\n"));
   EXPECT_THAT(plan_text(plan), HasSubstr("price       7.50 EUR (3 h at 2.50; spares are free)\n"
                                          "account     physics\nrefund      2.00 EUR\n"
                                          "node-hours  1.00 used, 0.50 idle, 0.25 lost\n"
