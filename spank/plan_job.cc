@@ -65,8 +65,9 @@ const PlanRow& find_plan(const std::string& name, std::uint32_t uid, const PlanT
            plan->state == "cancelled" ? "was cancelled" : "failed");
   }
   if (plan->state == "pending") {
-    refuse(Cause::kPlan, "plan {}: waits for approval ('stint plan approve {}'); submit again when it has it",
-           name, name);
+    refuse(Cause::kPlan,
+           "plan {}: waits for approval; submit again when an approver has run 'stint plan approve {}'", name,
+           name);
   }
   if (!is_live(*plan)) refuse_ended(*plan);
   return *plan;

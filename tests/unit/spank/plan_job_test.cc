@@ -255,7 +255,8 @@ TEST(PlanJob, PlansThatAreOverSayHow) {
   EXPECT_THAT(refused(job_in("old")).message,
               AllOf(HasSubstr("plan old: ended 20"), HasSubstr("stint plan create")));
   EXPECT_THAT(refused(job_in("gone")).message, HasSubstr("plan gone: was cancelled"));
-  EXPECT_THAT(refused(job_in("waiting")).message, HasSubstr("plan waiting: waits for approval"));
+  EXPECT_THAT(refused(job_in("waiting")).message,
+              HasSubstr("waits for approval; submit again when an approver has run"));
   EXPECT_THAT(refused(job_in("broken")).message, HasSubstr("plan broken: failed"));
   EXPECT_THAT(refused(job_in("demo"), kNow + seconds(3600)).message, HasSubstr("plan demo: ended"));
 }
