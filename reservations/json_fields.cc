@@ -2,14 +2,17 @@
 #include "reservations/json_fields.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace stint::reservations {
 namespace {
 
 constexpr std::size_t kMaxNames = 1'000;
+constexpr std::int64_t kLeastSeconds = 60;  // of a duration
 
 }  // namespace
 
@@ -42,8 +45,9 @@ std::optional<std::int64_t> JsonFields::integer(const std::string& field, std::i
 }
 
 std::optional<std::chrono::seconds> JsonFields::duration(const std::string& field, std::chrono::seconds max) {
-  const auto number = whole_number(field, field + " in seconds", 60, max.count());
+  const auto number = whole_number(field, field + " in seconds", 0, max.count());
   if (!number) return std::nullopt;
+  if (*number < kLeastSeconds) fail("{}: {} must be at least a minute", subject_, field);
   return std::chrono::seconds{*number};
 }
 
@@ -68,9 +72,9 @@ std::optional<std::vector<std::string>> JsonFields::names(const std::string& fie
     fail("{}: {} must be a list of at most {} names", subject_, field, kMaxNames);
   std::vector<std::string> names;
   for (const auto& name : *value) {
-    if (!name.is_string() || name.get<std::string>().empty())
-      fail("{}: {} holds an empty name", subject_, field);
-    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name.get<std::string>());
+    const std::string text(name.is_string() ? trim(name.get_ref<const std::string&>()) : std::string_view{});
+    if (text.empty()) fail("{}: {} holds an empty name", subject_, field);
+    if (std::find(names.begin(), names.end(), text) == names.end()) names.push_back(text);
   }
   return names;
 }

@@ -72,8 +72,11 @@ void extend(const Options& options) {
   json body = json::object();
   add_size(body, options);
   if (!options.by.empty()) {
-    body["duration"] = option_value(options, "by", options.by,
-                                    [](const std::string& text) { return parse_duration(text).count(); });
+    body["duration"] = option_value(options, "by", options.by, [](const std::string& text) {
+      const auto more = parse_duration(text);
+      if (more < std::chrono::minutes{1}) fail("'{}' is less than a minute", text);
+      return more.count();
+    });
   }
   if (!options.until.empty()) body["until"] = until_of(options);
   if (!options.offer.empty()) body["offer"] = options.offer;

@@ -97,7 +97,11 @@ auto option_value(const std::string& subject, const char* option, const std::str
 }
 
 std::int64_t duration_option(const std::string& subject, const char* option, const std::string& text) {
-  return option_value(subject, option, text, parse_duration);
+  return option_value(subject, option, text, [](const std::string& value) {
+    const auto duration = parse_duration(value);
+    if (duration < std::chrono::minutes{1}) fail("'{}' is less than a minute", value);
+    return duration;
+  });
 }
 
 std::int64_t time_option(const std::string& subject, const char* option, const std::string& text) {

@@ -15,7 +15,8 @@
 namespace stint::reservations {
 namespace {
 
-constexpr std::chrono::seconds kTimeout{60};
+constexpr std::chrono::seconds kTimeout{60};      // of what changes a plan
+constexpr std::chrono::seconds kReadTimeout{15};  // of what only looks
 
 }  // namespace
 
@@ -28,7 +29,9 @@ std::string plan_path(const std::string& name) {
 nlohmann::json call_service(const std::string& config_path, const std::string& method,
                             const std::string& path, const nlohmann::json& body) {
   const Config config = load_config(config_path);
-  const HttpClient client(config.address, Munge(config.munge_socket), config.server_uids, kTimeout);
+  const bool looks = method == "GET" || path == "/v1/offers" || path == "/v1/availability";
+  const HttpClient client(config.address, Munge(config.munge_socket), config.server_uids,
+                          looks ? kReadTimeout : kTimeout);
   const HttpReply reply = client.call(method, path, body);
   if (reply.status < 400) return reply.body;
   const bool explained =

@@ -92,10 +92,11 @@ TEST(PlanRequest, EveryWrongFieldIsNamed) {
   EXPECT_THAT(with("nodes", "4"), HasSubstr("nodes must be a whole number"));
   EXPECT_THAT(with("nodes", 4.5), HasSubstr("nodes must be a whole number"));
   EXPECT_THAT(with("spares", -1), HasSubstr("spares must be 0 to"));
-  EXPECT_THAT(with("duration", 1), HasSubstr("duration in seconds must be 60 to"));
+  EXPECT_THAT(with("duration", 1), HasSubstr("duration must be at least a minute"));
   EXPECT_THAT(with("start", -5), HasSubstr("start must be 0 to"));
   EXPECT_THAT(with("users", "alice"), HasSubstr("users must be a list"));
   EXPECT_THAT(with("users", {""}), HasSubstr("users holds an empty name"));
+  EXPECT_THAT(with("users", {" "}), HasSubstr("users holds an empty name"));
   EXPECT_THAT(with("spares", 65'536), HasSubstr("together must be at most"));
   EXPECT_THAT(with("node", 4), HasSubstr("unknown field 'node'"));
   EXPECT_THAT(error_of({{"name", "demo"}, {"nodes", 4}}), HasSubstr("duration is missing"));
