@@ -94,8 +94,10 @@ ProposalAnswer Book::extension_of(const Plan& plan, const ExtendRequest& request
   const seconds more = request.until ? *request.until - end : request.duration;
   const sys_seconds latest = std::min(end + more + kLookAhead, now() + settings_.policy.max_lead + more);
   const sys_seconds earliest = gate_.earliest(now());
-  auto answer =
-      lengthen(plan, more, planner, pricing(plan), {now(), earliest, request.until.value_or(latest)});
+  // A later --until is more time too, so what fits later is asked for by its length.
+  const std::string later = request.until ? "give --by " + format_duration(more) : "";
+  auto answer = lengthen(plan, more, planner, pricing(plan),
+                         {now(), earliest, request.until.value_or(latest), later, latest});
   if (answer.proposals.empty() && earliest > std::max(end, now()))
     answer.reason += fmt::format("; nothing may begin before {} ([policy] min_lead)", format_time(earliest));
   return answer;
@@ -104,8 +106,14 @@ ProposalAnswer Book::extension_of(const Plan& plan, const ExtendRequest& request
 // Nodes come to all segments that are not over, so also to one that has begun.
 void Book::check_widening(const Plan& plan) const {
   for (const auto& segment : plan.segments) {
-    if (segment.end > now())
-      return gate_.check_start("plan " + plan.name, std::max(segment.start, now()), now());
+    if (segment.end <= now()) continue;
+    if (const auto earliest = gate_.earliest(now()); std::max(segment.start, now()) < earliest) {
+      refuse(403,
+             "plan {}: more nodes would begin before {} ([policy] min_lead); book a second plan that begins "
+             "then or later",
+             plan.name, format_time(earliest));
+    }
+    return gate_.check_start("plan " + plan.name, segment.start, now());
   }
 }
 
@@ -116,7 +124,7 @@ void Book::check_extension(const Plan& plan, std::uint32_t uid) const {
   for (const auto& segment : plan.segments) whole += segment.end - segment.start;
   gate_.check_size(subject, plan.nodes + plan.spares, whole);
   if (gate_.needs_approval(plan.nodes + plan.spares, plan.price.cents, uid, plan.account))
-    refuse(403, "{}: would become so large that it needs approval; ask an approver to extend it", subject);
+    refuse(403, "{}: would become so large that it needs approval; ask an operator to extend it", subject);
 }
 
 // A plan may have come from another owner, and accounts lose members.

@@ -112,6 +112,8 @@ ProposalAnswer lengthen(const Plan& plan, seconds duration, const Planner& plann
   query.duration = duration;
   query.after = std::max(next.start, room.earliest);
   query.before = room.before;
+  query.later_end = room.later_end;
+  query.latest = room.latest;
   query.min_segment = duration;
   query.most = kMostProposals - answer.proposals.size();
   offer_another_segment(plan, query, planner, pricing, now, answer);

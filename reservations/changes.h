@@ -38,6 +38,9 @@ struct Room {
   std::chrono::sys_seconds now{};
   std::chrono::sys_seconds earliest{};  // it begins; now or later
   std::chrono::sys_seconds before{};    // it has ended
+  // What the caller may do for a later end, at `latest` at most; see OfferQuery. Empty: nothing.
+  std::string later_end{};
+  std::chrono::sys_seconds latest{};
 };
 
 // `duration` more after its last segment: on the same nodes where they are free, and as another segment.

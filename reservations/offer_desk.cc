@@ -74,7 +74,7 @@ OfferRequest OfferRequest::parse(const nlohmann::json& body) {
   if (query.duration == seconds{}) fail("search: duration is missing");
   if (query.min_segment > query.duration) fail("search: min_segment is longer than the whole duration");
   if (query.before != sys_seconds{} && query.before <= query.after)
-    fail("search: before does not lie behind after");
+    fail("search: --before does not lie behind --after");
   return request;
 }
 

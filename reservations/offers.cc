@@ -282,10 +282,8 @@ class OfferSearch {
     if (length_ > horizon_) {
       answer.reason = fmt::format("{} do not fit between {} and {}", format_duration(minutes{length_}),
                                   format_time(origin_), format_time(time_of(horizon_)));
-      const auto later = first_start_after_limit();
-      answer.remedy = later ? fmt::format("all of it fits from {} to {}; give a later --before",
-                                          format_time(*later), format_time(*later + minutes{length_}))
-                            : "take less time, or a later --before";
+      answer.remedy = later_text();
+      if (answer.remedy.empty()) answer.remedy = "take less time";
       return;
     }
     const MinuteSpan longest = longest_block(reach_);
@@ -299,12 +297,21 @@ class OfferSearch {
     }
     std::vector<std::string> remedies;
     if (auto widest = widest_text(); !widest.empty()) remedies.push_back(std::move(widest));
-    const auto later = first_start_after_limit();
-    if (later) remedies.push_back(fmt::format("all of it fits from {}", format_time(*later)));
+    if (auto later = later_text(); !later.empty()) remedies.push_back(std::move(later));
     if (const auto split = fewest_segments())
       remedies.push_back(fmt::format("--segments {} splits it", *split));
     answer.remedy =
         remedies.empty() ? "take fewer nodes or less time" : fmt::format("{}", fmt::join(remedies, "; "));
+  }
+
+  // Empty: no end that the caller can ask for is late enough.
+  std::string later_text() const {
+    if (query_.later_end.empty()) return {};
+    const auto start = first_start_after_limit();
+    if (!start) return {};
+    const auto end = format_time(*start + minutes{length_});
+    return fmt::format("all of it fits from {} to {}: {}", format_time(*start), end,
+                       fmt::format(fmt::runtime(query_.later_end), end));
   }
 
   // That would do without any other change.

@@ -25,6 +25,8 @@ struct OfferQuery {
   std::chrono::sys_seconds after{};   // not before this; offers begin on whole minutes
   std::chrono::sys_seconds before{};  // all is over by then
   std::chrono::sys_seconds latest{};  // what `before` could be at most; none: any time
+  // What the caller may do for a later end: "give --before {}", the braces being the time; empty: nothing.
+  std::string later_end = "give --before {}";
   std::size_t max_segments = 1;
   std::chrono::seconds min_segment{};  // at least a minute
   std::optional<std::int64_t> max_cents;

@@ -166,6 +166,7 @@ TEST(Offers, ATimeThatIsTooLongNamesTheNearestThings) {
   EXPECT_THAT(answer.reason, HasSubstr("; 12:00:00 are wanted"));
   EXPECT_THAT(answer.remedy, HasSubstr("6 nodes are free for the whole time from "));
   EXPECT_THAT(answer.remedy, HasSubstr("all of it fits from "));
+  EXPECT_THAT(answer.remedy, HasSubstr(": give --before 20"));
 }
 
 TEST(Offers, TheFewestSegmentsThatWouldDoAreNamed) {
@@ -183,7 +184,7 @@ TEST(Offers, ADeadlineBeforeTheEndIsNamed) {
   auto wanted = query(1, 3);
   wanted.before = kNow + hours{2};
   EXPECT_THAT(find_offers(planner(), flat, wanted).reason, HasSubstr("do not fit between"));
-  EXPECT_THAT(find_offers(planner(), flat, wanted).remedy, HasSubstr("; give a later --before"));
+  EXPECT_THAT(find_offers(planner(), flat, wanted).remedy, HasSubstr(": give --before 20"));
   wanted.latest = wanted.before;
   EXPECT_THAT(find_offers(planner(), flat, wanted).remedy, HasSubstr("take less time"));
   wanted.before = kNow - hours{2};
