@@ -105,15 +105,17 @@ ProposalAnswer Book::extension_of(const Plan& plan, const ExtendRequest& request
 
 // Nodes come to all segments that are not over, so also to one that has begun.
 void Book::check_widening(const Plan& plan) const {
+  const auto at = now();
   for (const auto& segment : plan.segments) {
-    if (segment.end <= now()) continue;
-    if (const auto earliest = gate_.earliest(now()); std::max(segment.start, now()) < earliest) {
+    if (segment.end <= at) continue;
+    const auto begin = std::max(segment.start, at);
+    if (const auto earliest = gate_.earliest(at); begin < earliest) {
       refuse(403,
              "plan {}: more nodes would begin before {} ([policy] min_lead); book a second plan that begins "
              "then or later",
              plan.name, format_time(earliest));
     }
-    return gate_.check_start("plan " + plan.name, segment.start, now());
+    return gate_.check_start("plan " + plan.name, begin, at);
   }
 }
 
