@@ -7,7 +7,7 @@ load training
 bats_require_minimum_version 1.5.0
 
 setup_file() {
-  lab_up --nodes 4 --stint stintd.restart_grace=2s
+  lab_up --nodes 4 --stint stintd.restart_grace=0s
   book_trial_plan
   start_training
   finish_training
