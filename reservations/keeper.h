@@ -78,6 +78,8 @@ class Keeper {
   void settle_change(Plan& plan);
   void settle_segments(Plan& plan, const Reservations& reservations);
   void put_users_back(const Plan& plan, const Segment& segment, const ClusterReservation& found);
+  static bool has_other_users(const Plan& plan, const Segment& segment, const ClusterReservation& found);
+  bool may_have_forgotten(const Plan& plan);
   bool remind(const Plan& plan, const Segment& segment, const ClusterReservation& found);
   bool make_again(Plan& plan, std::size_t k);
   std::optional<std::chrono::sys_seconds> missing_since(const Plan& plan) const;

@@ -98,6 +98,7 @@ void Keeper::settle_change(Plan& plan) {
 }
 
 void Keeper::settle_segments(Plan& plan, const Reservations& reservations) {
+  std::optional<bool> forgotten;  // as of the plan's history before this round wrote to it
   for (std::size_t k = 0; k < plan.segments.size(); ++k) {
     auto& segment = plan.segments[k];
     if (segment.end <= now()) continue;  // Slurm removes what is over
@@ -106,8 +107,12 @@ void Keeper::settle_segments(Plan& plan, const Reservations& reservations) {
       if (!make_again(plan, k)) return;
       continue;
     }
+    const bool differs = !same(segment, found->second, now());
+    if (!differs && !has_other_users(plan, segment, found->second)) continue;
+    if (!forgotten) forgotten = may_have_forgotten(plan);
+    if (*forgotten && remind(plan, segment, found->second)) continue;
     put_users_back(plan, segment, found->second);
-    if (same(segment, found->second, now()) || remind(plan, segment, found->second)) continue;
+    if (!differs) continue;
     // An admin changed it, or stintd ended in the middle of a swap: Slurm's word counts.
     segment.nodes = found->second.nodes;
     if (!begun(segment, found->second, now())) segment.start = found->second.start;
@@ -121,11 +126,15 @@ void Keeper::settle_segments(Plan& plan, const Reservations& reservations) {
   }
 }
 
+bool Keeper::has_other_users(const Plan& plan, const Segment& segment, const ClusterReservation& found) {
+  return sorted(to_reservation(plan, segment).users) != sorted(found.users);
+}
+
 // Who may use a plan holds for all of its segments and at submit: one reservation has no say in it.
 void Keeper::put_users_back(const Plan& plan, const Segment& segment, const ClusterReservation& found) {
+  if (!has_other_users(plan, segment, found)) return;
   auto wanted = found;
   wanted.users = to_reservation(plan, segment).users;
-  if (sorted(wanted.users) == sorted(found.users)) return;
   cluster_.update_reservation(found, wanted);
   const auto detail = fmt::format("{} had {}; 'stint plan share' changes who may use a plan",
                                   segment.reservation, fmt::join(found.users, ","));
@@ -133,17 +142,20 @@ void Keeper::put_users_back(const Plan& plan, const Segment& segment, const Clus
   spdlog::warn("plan {}: users put back: {}", plan.name, detail);
 }
 
-// A slurmctld that crashed knows nothing of its last seconds: what was told it then is told again, in the
-// first round after it was started; later differences are an admin's. True: it is.
-bool Keeper::remind(const Plan& plan, const Segment& segment, const ClusterReservation& found) {
+// A slurmctld that crashed knows nothing of its last seconds; differences that are seen after the first round
+// since it was started are an admin's.
+bool Keeper::may_have_forgotten(const Plan& plan) {
   const auto booted = cluster_.facts().booted;
   if (booted != slurm_booted_)
     throw ClusterError(ClusterError::Code::kUnreachable, "slurmctld was started again meanwhile");
-  if (settled_boot_ == booted) return false;
+  if (settled_boot_ == booted || now() > booted + kForgetful) return false;
   const auto history = ledger_.history(plan.id);
   const sys_seconds last{seconds{history.empty() ? 0 : static_cast<std::int64_t>(history.back().t)}};
-  const bool may_have_forgotten = last <= booted && last + kUnsaved >= booted;
-  if (!may_have_forgotten || now() > booted + kForgetful) return false;
+  return last <= booted && last + kUnsaved >= booted;
+}
+
+// What was told it then is told again. True: it is.
+bool Keeper::remind(const Plan& plan, const Segment& segment, const ClusterReservation& found) {
   auto wanted = to_reservation(plan, segment);
   if (begun(segment, found, now())) wanted.start = found.start;
   try {

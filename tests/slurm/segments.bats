@@ -167,9 +167,9 @@ comment_says_over() { scontrol show job "$job" | grep "AdminComment=stint plan=s
   [[ $(restarts_of_job) == 2 && $(count_events start) == 3 && $(count_events segment_end) == 2 ]]
   [[ $(log_events step | jq .step | paste -sd' ') == $(seq 300 | paste -sd' ') ]]
   [[ $(weights) == "$(<"$STINT_LAB/work/undisturbed")" ]]
-  while read -r idle; do
-    echo "idle: $idle s"
-    [[ $(jq -n "$idle <= 30") == true ]]
+  while read -r end start; do
+    echo "idle: $end s at the end, $start s at the next start"
+    [[ $(jq -n "$end + $start <= 30") == true ]]
   done < <(idle_at_ends)
   grep -qE '^steps lost +0 ' "$run/report.txt"
   grep -q "segment 1 of plan gaps ends" "$run/report.txt"
@@ -182,7 +182,7 @@ idle_at_ends() {
     | $all[$i] as $closing
     | ([$all[] | select(.event == "step" and .t < $closing.next_start and .t < $closing.ends + 30)] | last) as $before
     | ([$all[] | select(.event == "step" and .t >= $closing.next_start)] | first) as $first
-    | ($closing.ends - $before.t) + ($first.t - $closing.next_start)' "$run/log.jsonl"
+    | "\($closing.ends - $before.t) \($first.t - $closing.next_start)"' "$run/log.jsonl"
 }
 
 @test "a job without a recipe is warned, requeued into the next segment, and starts there at once" {

@@ -345,6 +345,24 @@ TEST_F(BookTest, AChangeThatACrashedControllerForgotIsMadeAgain) {
   EXPECT_EQ(book_->show("demo").segments[0].end, before.end);
 }
 
+TEST_F(BookTest, UsersAndTimesThatACrashedControllerForgotAreMadeAgainTogether) {
+  book_->create(request(), kRoot);
+  cluster_.now += 5;
+  const auto before = cluster_.reservations_.at("demo.0");
+  ShrinkRequest shorter;
+  shorter.until = now() + seconds{100};
+  book_->shrink("demo", shorter, kRoot);
+  cluster_.reservations_.at("demo.0") = before;
+  cluster_.reservations_.at("demo.0").users = {"daemon"};
+  cluster_.now += 20;
+  cluster_.booted = now();
+  cluster_.now += 3;
+  book_->reconcile();
+  EXPECT_EQ(cluster_.reservations_.at("demo.0").end, *shorter.until);
+  EXPECT_EQ(cluster_.reservations_.at("demo.0").users, before.users);
+  EXPECT_EQ(book_->history("demo").back().action, "reservation put back");
+}
+
 TEST_F(BookTest, AnEditInTheSecondInWhichTheControllerStartedIsAnAdmins) {
   cluster_.booted = now();
   book_->create(request(), kRoot);
