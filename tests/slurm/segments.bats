@@ -7,11 +7,14 @@ load lab
 load training
 bats_require_minimum_version 1.5.0
 
+# Of some 50 ms: a run that is looked at each half second gets no more than a few ahead, and is not frozen for long.
+export LARGE_STEPS=data.global_batch_size=64
+
 setup_file() {
   lab_up --nodes 6 --stint policy.warn_before=20s --stint policy.keep_jobs=15s
   "$BATS_TEST_DIRNAME/../lab/setup" && mkdir -p "$STINT_LAB/work"
   stint plan create --name trial --nodes 2 --spares 0 --duration 1h
-  start_training
+  start_training ",$LARGE_STEPS"
   finish_training
   weights >"$STINT_LAB/work/undisturbed"
   stint plan cancel trial
@@ -65,7 +68,7 @@ segment() { stint plan show "$1" --format json | jq ".segments[$2].$3"; }
 start_jobs() {
   local tiny
   tiny="tiny-llama,data.path=$(realpath "$BATS_TEST_DIRNAME/../../build/data/book.txt"),run.directory=$STINT_LAB/work/%j"
-  tiny+=",model.num_hidden_layers=2,model.hidden_size=64,data.sequence_length=64,resources.threads_per_worker=1"
+  tiny+=",model.num_hidden_layers=2,model.hidden_size=64,data.sequence_length=64,resources.threads_per_worker=1,$LARGE_STEPS"
   tiny+=",run.log_interval=1,checkpoint.interval=10,checkpoint.end_lead_min=5s"
   cd "$STINT_LAB/work" || return 1
   echo "$tiny,run.steps=5000,resources.nodes=1" >recipe.short
