@@ -386,12 +386,11 @@ void Book::publish() {
   }
   table.limits = limits_;
   table.written = kNoStamp;
-  const auto cut = fit_table(table, PlanTable::kMaxBytes);
+  const auto [cut, rows] = fit_table(table, PlanTable::kMaxBytes);
   if (cut != table_cut_ && cut != TableCut::kNothing)
     spdlog::error("the plan table would be too large for slurmctld: {}", to_string(cut));
   table_cut_ = cut;
   if (cut == TableCut::kHopeless) return;
-  const std::string rows = table.format();
   if (rows == published_ && holds(table_path_, table_text_)) return;
   table.written = now();
   table_text_ = table.format();

@@ -144,7 +144,8 @@ nlohmann::json to_json(const JobWindow& window) {
 std::set<std::uint32_t> without_place(std::vector<const ClusterJob*> jobs, std::size_t nodes) {
   const auto order = [](const ClusterJob* job) {
     const bool waits = job->state == JobState::kPending;
-    return std::tuple(waits, waits ? job->queued : job->started, job->id);
+    const bool had_a_place = job->restart > 0;
+    return std::tuple(waits, waits && !had_a_place, waits ? job->queued : job->started, job->id);
   };
   std::sort(jobs.begin(), jobs.end(),
             [&](const ClusterJob* a, const ClusterJob* b) { return order(a) < order(b); });

@@ -20,10 +20,6 @@ sys_seconds end_of(const Plan& plan) {
   return end;
 }
 
-bool fits(const PlanTable& table, std::size_t most) {
-  return table.format().size() <= most;
-}
-
 }  // namespace
 
 void drop_old(std::map<std::string, Plan>& plans, sys_seconds now) {
@@ -62,12 +58,18 @@ std::string_view to_string(TableCut cut) {
   return "?";
 }
 
-TableCut fit_table(PlanTable& table, std::size_t most) {
-  if (fits(table, most)) return TableCut::kNothing;
+FittedTable fit_table(PlanTable& table, std::size_t most) {
+  FittedTable fitted{TableCut::kNothing, table.format()};
+  const auto cut = [&](TableCut to) {
+    fitted = {to, table.format()};
+    return fitted.text.size() <= most;
+  };
+  if (fitted.text.size() <= most) return fitted;
   std::erase_if(table.plans, is_over);
-  if (fits(table, most)) return TableCut::kOver;
+  if (cut(TableCut::kOver)) return fitted;
   for (PlanRow& row : table.plans) row.users.resize(std::min<std::size_t>(1, row.users.size()));
-  return fits(table, most) ? TableCut::kNames : TableCut::kHopeless;
+  if (!cut(TableCut::kNames)) fitted.cut = TableCut::kHopeless;
+  return fitted;
 }
 
 }  // namespace stint::reservations

@@ -29,6 +29,10 @@ std::string_view to_string(TableCut cut);
 
 // Shortens the table to `most` bytes of text: first go the plans that are over, then the names of users, of
 // which only the uids count. kHopeless: it is too large all the same.
-TableCut fit_table(PlanTable& table, std::size_t most);
+struct FittedTable {
+  TableCut cut = TableCut::kNothing;
+  std::string text;
+};
+FittedTable fit_table(PlanTable& table, std::size_t most);
 
 }  // namespace stint::reservations

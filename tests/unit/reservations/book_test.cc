@@ -323,43 +323,47 @@ TEST_F(BookTest, APlanBeganWhenItBeganThoughItsReservationIsMadeAgain) {
   EXPECT_EQ(book_->show("demo").segments[0].end, began + seconds{900});
 }
 
-TEST_F(BookTest, AChangeThatACrashedControllerForgotIsMadeAgain) {
-  book_->create(request(), kRoot);
-  cluster_.now += 5;
-  const auto before = cluster_.reservations_.at("demo.0");
-  ShrinkRequest shorter;
-  shorter.until = now() + seconds{100};
-  book_->shrink("demo", shorter, kRoot);
-  cluster_.reservations_.at("demo.0") = before;
+// A plan that was made shorter just now; what slurmctld had of it before.
+class ForgottenTest : public BookTest {
+ protected:
+  ForgottenTest() {
+    book_->create(request(), kRoot);
+    cluster_.now += 5;
+    before_ = cluster_.reservations_.at("demo.0");
+    ShrinkRequest shorter;
+    shorter.until = until_ = now() + seconds{100};
+    book_->shrink("demo", shorter, kRoot);
+  }
+
+  ClusterReservation before_;
+  std::chrono::sys_seconds until_;
+};
+
+TEST_F(ForgottenTest, AChangeThatACrashedControllerForgotIsMadeAgain) {
+  cluster_.reservations_.at("demo.0") = before_;
   cluster_.now += 20;
   cluster_.booted = now();
   cluster_.now += 3;
   book_->reconcile();
-  EXPECT_EQ(cluster_.reservations_.at("demo.0").end, *shorter.until);
-  EXPECT_EQ(book_->show("demo").segments[0].end, *shorter.until);
+  EXPECT_EQ(cluster_.reservations_.at("demo.0").end, until_);
+  EXPECT_EQ(book_->show("demo").segments[0].end, until_);
   EXPECT_EQ(book_->history("demo").back().action, "reservation put back");
   // An edit after that is an admin's.
   cluster_.now += 5;
-  cluster_.reservations_.at("demo.0").end = before.end;
+  cluster_.reservations_.at("demo.0").end = before_.end;
   book_->reconcile();
-  EXPECT_EQ(book_->show("demo").segments[0].end, before.end);
+  EXPECT_EQ(book_->show("demo").segments[0].end, before_.end);
 }
 
-TEST_F(BookTest, UsersAndTimesThatACrashedControllerForgotAreMadeAgainTogether) {
-  book_->create(request(), kRoot);
-  cluster_.now += 5;
-  const auto before = cluster_.reservations_.at("demo.0");
-  ShrinkRequest shorter;
-  shorter.until = now() + seconds{100};
-  book_->shrink("demo", shorter, kRoot);
-  cluster_.reservations_.at("demo.0") = before;
+TEST_F(ForgottenTest, UsersAndTimesThatACrashedControllerForgotAreMadeAgainTogether) {
+  cluster_.reservations_.at("demo.0") = before_;
   cluster_.reservations_.at("demo.0").users = {"daemon"};
   cluster_.now += 20;
   cluster_.booted = now();
   cluster_.now += 3;
   book_->reconcile();
-  EXPECT_EQ(cluster_.reservations_.at("demo.0").end, *shorter.until);
-  EXPECT_EQ(cluster_.reservations_.at("demo.0").users, before.users);
+  EXPECT_EQ(cluster_.reservations_.at("demo.0").end, until_);
+  EXPECT_EQ(cluster_.reservations_.at("demo.0").users, before_.users);
   EXPECT_EQ(book_->history("demo").back().action, "reservation put back");
 }
 
@@ -375,21 +379,15 @@ TEST_F(BookTest, AnEditInTheSecondInWhichTheControllerStartedIsAnAdmins) {
   EXPECT_EQ(book_->history("demo").back().action, "reservation changed");
 }
 
-TEST_F(BookTest, AControllerThatIsStartedWhileItsReservationsAreReadIsAskedAgain) {
-  book_->create(request(), kRoot);
-  cluster_.now += 5;
-  const auto before = cluster_.reservations_.at("demo.0");
-  ShrinkRequest shorter;
-  shorter.until = now() + seconds{100};
-  book_->shrink("demo", shorter, kRoot);
+TEST_F(ForgottenTest, AControllerThatIsStartedWhileItsReservationsAreReadIsAskedAgain) {
   cluster_.on_call = [&](const std::string& call) {
     if (call != "reservations" || cluster_.booted == now()) return;
-    cluster_.reservations_.at("demo.0") = before;
+    cluster_.reservations_.at("demo.0") = before_;
     cluster_.booted = now();
   };
   book_->reconcile();
   book_->reconcile();
-  EXPECT_EQ(cluster_.reservations_.at("demo.0").end, *shorter.until);
+  EXPECT_EQ(cluster_.reservations_.at("demo.0").end, until_);
 }
 
 TEST_F(BookTest, UsersOfAReservationThatAnAdminChangedArePutBack) {

@@ -127,5 +127,20 @@ TEST(WithoutPlace, TheFirstInTheQueueHaveIt) {
   EXPECT_THAT(without_place({&narrow, &wide, &running}, 4), IsEmpty());
 }
 
+TEST(WithoutPlace, WhatLostItsNodeIsNotOvertakenByWhatWaitedForIt) {
+  ClusterJob running, requeued, waiting;
+  running.id = 1;
+  running.state = JobState::kRunning;
+  running.nodes = {"a"};
+  requeued.id = 2;
+  requeued.node_count = 1;
+  requeued.restart = 1;
+  requeued.queued = at(100);
+  waiting.id = 3;
+  waiting.node_count = 1;
+  waiting.queued = at(50);
+  EXPECT_THAT(without_place({&running, &waiting, &requeued}, 2), ElementsAre(3));
+}
+
 }  // namespace
 }  // namespace stint::reservations

@@ -66,7 +66,7 @@ TEST(TableRows, ATableThatIsTooLargeGoesWithoutPlansThatAreOverThenWithoutNames)
   const auto size = table_of(plans).format().size();
   const auto cut_to = [&](std::size_t most) {
     auto table = table_of(plans);
-    const auto cut = fit_table(table, most);
+    const auto cut = fit_table(table, most).cut;
     if (cut != TableCut::kHopeless) {
       EXPECT_LE(table.format().size(), most);
       EXPECT_TRUE(table.find("plan1")->may_submit(100'999));
