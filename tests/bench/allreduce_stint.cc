@@ -42,11 +42,11 @@ void check(ShmCommunicator& communicator, std::span<T> data) {
 
 template <comm::Element T>
 void measure(ShmCommunicator& communicator, const char* buffers, const char* type, std::span<T> memory) {
-  for (const std::size_t bytes : kSizes) {
+  for (const std::size_t bytes : kInMemory.sizes) {
     const auto data = memory.first(bytes / sizeof(float));
     check<T>(communicator, data);
     const double us = time_of(
-        data.size_bytes(), [&] { must(communicator.all_reduce(data)); },
+        kInMemory, data.size_bytes(), [&] { must(communicator.all_reduce(data)); },
         [&] { must(communicator.barrier()); });
     if (communicator.rank() == 0) report(buffers, type, data.size(), us);
   }
@@ -58,7 +58,7 @@ void measure_triad(ShmCommunicator& communicator) {
   constexpr int kPasses = 4;
   std::vector<double> a(kCount, 0), b(kCount, 1), c(kCount, 2);
   std::vector<double> times;
-  for (int round = 0; round < kBatches; ++round) {
+  for (int round = 0; round < kInMemory.batches; ++round) {
     must(communicator.barrier());
     const auto begin = std::chrono::steady_clock::now();
     // Often, lest it count that with fewer cores than ranks some begin before rank 0 looks at its clock.
@@ -82,7 +82,7 @@ void live(const ShmSegment& segment, int rank) {
   ShmCommunicator communicator(ShmSegment::adopt(dup(segment.descriptor())),
                                comm::whole_view(1, rank, segment.shape().ranks), std::chrono::seconds(60));
   const auto registered = communicator.memory();
-  const std::size_t most = kSizes.back() / sizeof(float);
+  const std::size_t most = kInMemory.sizes.back() / sizeof(float);
   std::vector<float> elsewhere(most, 0);
   std::vector<Bf16> elsewhere_bf16(most);
   measure<float>(communicator, "registered", "fp32", {reinterpret_cast<float*>(registered.data()), most});
@@ -93,7 +93,7 @@ void live(const ShmSegment& segment, int rank) {
 }
 
 int run(int ranks) {
-  const auto segment = ShmSegment::create({ranks, 1, kSizes.back()});
+  const auto segment = ShmSegment::create({ranks, 1, kInMemory.sizes.back()});
   std::vector<pid_t> ids;
   for (int rank = 0; rank < ranks; ++rank) {
     ids.push_back(fork());
