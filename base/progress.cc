@@ -47,6 +47,7 @@ std::string progress_line(const Progress& progress) {
   if (progress.tokens_per_second)
     line += fmt::format("  {} tokens/s", format_rate(*progress.tokens_per_second));
   if (progress.left) line += fmt::format("  {} left", format_clock(*progress.left));
+  if (progress.mfu) line += fmt::format("  MFU {:.0f}%", 100 * *progress.mfu);
   return line;
 }
 
@@ -84,6 +85,7 @@ void ProgressMeter::note_step(const nlohmann::json& event) {
   if (const auto step = number(event, "step")) progress_.step = static_cast<std::int64_t>(*step);
   progress_.loss = number(event, "loss");
   progress_.tokens_per_second = number(event, "tokens_per_second");
+  progress_.mfu = number(event, "mfu");
   if (const auto seconds = number(event, "step_seconds")) recent_.push_back(*seconds);
   if (recent_.size() > kRecentSteps) recent_.pop_front();
   if (progress_.steps <= 0 || recent_.empty()) return;

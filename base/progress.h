@@ -18,9 +18,10 @@ struct Progress {
   std::optional<double> loss{};
   std::optional<double> tokens_per_second{};
   std::optional<std::chrono::seconds> left{};
+  std::optional<double> mfu{};
 };
 
-// "step 120/300  loss 2.31  14.2k tokens/s  0:21 left"; what is not known is left out.
+// "step 120/300  loss 2.31  14.2k tokens/s  0:21 left  MFU 41%"; what is not known is left out.
 std::string progress_line(const Progress& progress);
 // "[#####.....] " and the line, cut to `width` columns.
 std::string progress_bar(const Progress& progress, std::size_t width);

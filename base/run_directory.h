@@ -10,8 +10,10 @@
 //   rendezvous/<job>.<restart>.<attempt>/   one file per agent, removed when the run ends
 //   report.txt                      written when the run ends
 //
-// Events: start {job, restart, attempt, world, nodes[], order[], resume_step} · step {step, loss, grad_norm,
-// learning_rate, tokens_per_second, step_seconds} · checkpoint {step, seconds, bytes} · peer_lost {node, why}
+// Events: start {job, restart, attempt, world, nodes[], order[], resume_step, peak{tflops: of all workers,
+// source: "measured" | "recipe"}} · step {step, loss, grad_norm, learning_rate, tokens_per_second,
+// step_seconds, mfu: of the peak, communication_share and data_share: of the time, waited for them,
+// peak_memory_bytes: of the worker with most} · checkpoint {step, seconds, bytes} · peer_lost {node, why}
 // · worker_lost {node, why} · stopping {why, step} · finish {step, loss, seconds} · error {what}.
 #pragma once
 

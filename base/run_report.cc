@@ -167,6 +167,13 @@ class Accounts {
     report.last_loss = last_loss_;
     report.tokens_per_second = median(rates_);
     report.step_seconds = median(step_seconds_);
+    const auto median_of = [](const std::vector<double>& values) {
+      return values.empty() ? std::nullopt : std::optional(median(values));
+    };
+    report.mfu = median_of(mfu_);
+    report.communication_share = median_of(communication_);
+    report.data_share = median_of(data_);
+    report.peak_memory_bytes = peak_memory_;
     report.restarts = std::max(starts_ - 1, 0);
     report.steps_lost = steps_lost_;
     double lost = 0;
@@ -202,6 +209,10 @@ class Accounts {
     if (!first_loss_) first_loss_ = last_loss_;
     if (const auto rate = number_of(event, "tokens_per_second")) rates_.push_back(*rate);
     if (const auto seconds = number_of(event, "step_seconds")) step_seconds_.push_back(*seconds);
+    if (const auto share = number_of(event, "mfu")) mfu_.push_back(*share);
+    if (const auto share = number_of(event, "communication_share")) communication_.push_back(*share);
+    if (const auto share = number_of(event, "data_share")) data_.push_back(*share);
+    peak_memory_ = std::max(peak_memory_, number_of(event, "peak_memory_bytes").value_or(0));
   }
 
   int starts_ = 0;
@@ -212,7 +223,8 @@ class Accounts {
   bool interrupted_ = false;  // a start came since the last step
   double pause_ = 0;          // between the segment that ended since the last step and the next
   std::int64_t steps_lost_ = 0;
-  std::vector<double> gaps_, rates_, step_seconds_;
+  std::vector<double> gaps_, rates_, step_seconds_, mfu_, communication_, data_;
+  double peak_memory_ = 0;
   std::optional<double> first_loss_, last_loss_;
 };
 
@@ -236,6 +248,20 @@ std::string loss_text(const RunReport& report) {
   if (!report.first_loss || !report.last_loss) return "none logged";
   return fmt::format("{:.4f} at the first logged step, {:.4f} at the last", *report.first_loss,
                      *report.last_loss);
+}
+
+// "MFU 41%, communication 12%, waiting for data 0%, 412 MiB at most a worker"; what is not known is left out.
+std::string use_text(const RunReport& report) {
+  std::vector<std::string> parts;
+  const auto add = [&](const char* name, const std::optional<double>& share) {
+    if (share) parts.push_back(fmt::format("{} {:.0f}%", name, 100 * *share));
+  };
+  add("MFU", report.mfu);
+  add("communication", report.communication_share);
+  add("waiting for data", report.data_share);
+  if (report.peak_memory_bytes > 0)
+    parts.push_back(fmt::format("{:.0f} MiB at most a worker", report.peak_memory_bytes / (1 << 20)));
+  return parts.empty() ? "not logged" : fmt::format("{}", fmt::join(parts, ", "));
 }
 
 std::string or_none(const std::string& text) {
@@ -311,6 +337,7 @@ std::string format_report(const RunReport& report) {
   line("steps", fmt::format("{} of {}", report.step, report.steps));
   line("loss", loss_text(report));
   line("tokens/s", fmt::format("{} (median)", format_rate(report.tokens_per_second)));
+  line("use", use_text(report));
   line("restarts", fmt::format("{}", report.restarts));
   line("steps lost", fmt::format("{} (trained again)", report.steps_lost));
   line("seconds lost", fmt::format("{:.1f} of {:.1f}", report.seconds_lost, report.seconds));
@@ -338,6 +365,10 @@ nlohmann::json report_json(const RunReport& report) {
           {"last_loss", or_null(report.last_loss)},
           {"tokens_per_second", report.tokens_per_second},
           {"step_seconds", report.step_seconds},
+          {"mfu", or_null(report.mfu)},
+          {"communication_share", or_null(report.communication_share)},
+          {"data_share", or_null(report.data_share)},
+          {"peak_memory_bytes", report.peak_memory_bytes},
           {"restarts", report.restarts},
           {"steps_lost", report.steps_lost},
           {"seconds_lost", report.seconds_lost},

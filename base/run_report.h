@@ -40,6 +40,9 @@ struct RunReport {
   std::optional<double> first_loss, last_loss;
   double tokens_per_second = 0;  // median over steps
   double step_seconds = 0;       // median
+  // Medians over steps; none: not logged.
+  std::optional<double> mfu, communication_share, data_share;
+  double peak_memory_bytes = 0;  // of the worker with most; 0: not logged
   int restarts = 0;              // starts after the first
   std::int64_t steps_lost = 0;   // done again: over restarts, last step before it less the step resumed from
   // Over restarts: last step before to first step after, less one median step and the time between two

@@ -325,6 +325,10 @@ void add_resource_keys(std::vector<Key>& all) {
   all.push_back(integer("resources", "threads_per_worker", 0, 1024, "0",
                         "threads of one worker; 0: the cores of its share",
                         FIELD(resources.threads_per_worker)));
+  all.push_back(real("resources", "worker_tflops", 0, 1e6, "0",
+                     "peak of one worker's device in TFLOP/s, of which MFU is a share; 0: the speed of its "
+                     "matrix products, measured at the start",
+                     FIELD(resources.worker_tflops)));
   all.push_back(text("resources", "gres", "Slurm's form", "", "generic resources of each node, such as gpu:8",
                      check_gres, FIELD(resources.gres)));
   all.push_back({info("resources", "time_limit", "duration", "0, 1m .. 3650d", "0",

@@ -8,7 +8,7 @@
 //       "shared_bytes":B: of each worker in the segment}    "addresses":[HEX by rank],"nodes":[a number by
 //       rank],
 //   {"type":"ready","resume_step":K,"parameters":P,        "shared_memory":whether the segment is there}
-//       "communication":"shm"}                         {"type":"stop","why":"…"}: checkpoint, then exit 75
+//       "communication":"shm","peak":{…}}             {"type":"stop","why":"…"}: checkpoint, then exit 75
 //   {"type":"step", …as the log's step event}
 //   {"type":"checkpoint","step":S,"seconds":T,"bytes":B}
 //   {"type":"finish","step":S,"loss":L}

@@ -25,6 +25,15 @@ std::int64_t step_of(const nlohmann::json& message, const char* key) {
   return found != message.end() && found->is_number() ? found->get<std::int64_t>() : 0;
 }
 
+// What MFU is a share of.
+std::string peak_line(const nlohmann::json& message) {
+  const auto peak = message.find("peak");
+  if (peak == message.end() || !peak->is_object()) return {};
+  return fmt::format(
+      "peak of all workers: {:.3g} TFLOP/s ({})", peak->value("tflops", 0.0),
+      peak->value("source", "") == "recipe" ? "resources.worker_tflops" : "their matrix products, measured");
+}
+
 }  // namespace
 
 Recorder::Recorder(RunDirectory run, nlohmann::json start)
@@ -39,13 +48,14 @@ void Recorder::note(const nlohmann::json& message) {
   fields.erase("type");
   if (type == "ready") {
     start_["resume_step"] = step_of(message, "resume_step");
-    for (const char* key : {"parameters", "communication"}) {
+    for (const char* key : {"parameters", "communication", "peak"}) {
       if (message.contains(key)) start_[key] = message[key];
     }
     record("start", start_);
     say(fmt::format("training from step {}", step_of(message, "resume_step")));
     if (message.contains("communication"))
       say(fmt::format("communication: {}", message.value("communication", "")));
+    if (const auto line = peak_line(message); !line.empty()) say(line);
   } else if (type == "step") {
     record("step", fields);
     show(false);

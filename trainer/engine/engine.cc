@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/engine/engine.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -30,6 +32,13 @@ ShardedKinds sharded_kinds(const recipes::Recipe& recipe) {
   const auto& name = recipe.parallel.sharding;
   const bool parameters = name == "zero3" || name == "hybrid";
   return {parameters || name == "zero2", parameters};
+}
+
+// Of this process, in bytes.
+double peak_memory() {
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  return static_cast<double>(used.ru_maxrss) * 1024;
 }
 
 // The masters are what the model computes with.
@@ -162,7 +171,10 @@ Status Engine::train_step(bool want_stop, StepReport& report) {
 
   last_loss_ = sums.loss;
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-  report = {state_.step, sums.loss, sums.norm, rate, seconds.count(), queue_.seconds_waited() - waited,
+  report = {state_.step,     sums.loss,
+            sums.norm,       rate,
+            seconds.count(), queue_.seconds_waited() - waited,
+            sums.reading,    static_cast<std::int64_t>(sums.peak_memory),
             sums.stop};
   return {};
 }
@@ -176,6 +188,7 @@ double Engine::accumulate_gradients() {
       storage_.shards_gradients() ? comm::chunk_of(slots, communicator_.size(), 0).size() : slots_.size();
   const std::size_t passes = (most + micro - 1) / micro;
   storage_.clear_gradients();
+  reading_ = 0;
   double loss = 0;
   for (std::size_t pass = 0; pass < passes; ++pass) {
     const std::size_t first = slots_.begin + pass * micro;
@@ -193,9 +206,11 @@ double Engine::train_slots(std::size_t first, std::size_t count) {
   const double scale =
       1.0 / (static_cast<double>(recipe_.data.global_batch_size) * static_cast<double>(columns - 1));
   tokens_.resize(count * columns);
+  const auto begin = std::chrono::steady_clock::now();
   for (std::size_t i = 0; i < count; ++i)
     data_.read(state_.step, static_cast<std::int64_t>(first + i),
                std::span(tokens_).subspan(i * columns, columns));
+  reading_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return model_.forward_backward(tokens_, static_cast<std::int64_t>(count), scale);
 }
 
@@ -207,6 +222,8 @@ Status Engine::agree(double loss, bool want_stop, Sums& sums) {
   for (const auto& piece : partition_.own_pieces()) own.squares += sum_of_squares(storage_.reduced(piece));
   own.loss = loss;
   own.stop = want_stop ? 1 : 0;
+  own.reading = reading_;
+  own.peak_memory = peak_memory();
   if (auto status = queue_.run([&] { return exchange(communicator_, votes); }); !status) return status;
   std::vector<double> squares(votes.size());
   for (int rank = 0; rank < communicator_.size(); ++rank) {
@@ -214,6 +231,8 @@ Status Engine::agree(double loss, bool want_stop, Sums& sums) {
     squares[static_cast<std::size_t>(partition_.order_of(rank))] = vote.squares;
     sums.loss += vote.loss;
     sums.stop = sums.stop || vote.stop > 0;
+    sums.reading = std::max(sums.reading, vote.reading);
+    sums.peak_memory = std::max(sums.peak_memory, vote.peak_memory);
   }
   sums.norm = std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
   return {};

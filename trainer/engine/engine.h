@@ -33,8 +33,10 @@ struct StepReport {
   double grad_norm = 0;   // before clipping
   double learning_rate = 0;
   double seconds = 0;
-  double waited = 0;  // of these, for communication that nothing was computed beside
-  bool stop = false;  // some rank wants to stop; every rank sees it at the same step
+  double communicating = 0;      // of these, waited for communication that nothing was computed beside
+  double reading = 0;            // of these, waited for data; by the rank that waited longest
+  std::int64_t peak_memory = 0;  // bytes so far, of the rank that took most
+  bool stop = false;             // some rank wants to stop; every rank sees it at the same step
 };
 
 class Engine {
@@ -75,10 +77,11 @@ class Engine {
     double squares = 0;  // of the gradient, its own share of them
     double loss = 0;     // its own slots' part of the mean
     double stop = 0;
-    double unused[5] = {};  // a line of 64 bytes
+    double reading = 0, peak_memory = 0;  // as in StepReport
+    double unused[3] = {};                // a line of 64 bytes
   };
   struct Sums {
-    double loss = 0, norm = 0;
+    double loss = 0, norm = 0, reading = 0, peak_memory = 0;
     bool stop = false;
   };
 
@@ -112,6 +115,7 @@ class Engine {
   Round round_;
   comm::Range slots_;
   std::vector<std::int64_t> tokens_;  // of one micro batch
+  double reading_ = 0;                // seconds, of this step
   double last_loss_ = 0;
   std::vector<std::string> warnings_;
   CommQueue queue_;  // last: what is under way uses all the others

@@ -3,7 +3,6 @@
 // channel at descriptor 3 and, over that, its place among the other workers.
 #include <sched.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,12 +20,16 @@
 #include "base/log.h"
 #include "base/run_directory.h"
 #include "base/text.h"
+#include "recipes/estimate.h"
 #include "recipes/recipe.h"
 #include "trainer/agent/protocol.h"
 #include "trainer/comm/locked_memory.h"
 #include "trainer/engine/blas.h"
 #include "trainer/engine/connection.h"
 #include "trainer/engine/engine.h"
+#include "trainer/engine/exchange.h"
+#include "trainer/engine/speed.h"
+#include "trainer/engine/step_meter.h"
 #include "trainer/engine/tensorboard.h"
 #include "trainer/model/kernels/kernels.h"
 
@@ -73,40 +76,6 @@ class Mailbox {
   std::jthread thread_;
 };
 
-std::int64_t peak_memory() {
-  rusage used{};
-  getrusage(RUSAGE_SELF, &used);
-  return std::int64_t{used.ru_maxrss} << 10;
-}
-
-// Steps since the last step event.
-struct Meter {
-  std::int64_t steps = 0;
-  double seconds = 0, waited = 0;
-
-  void add(const StepReport& report) {
-    ++steps;
-    seconds += report.seconds;
-    waited += report.waited;
-  }
-
-  json event(const StepReport& report, std::int64_t tokens_per_step) {
-    const double rate = static_cast<double>(steps * tokens_per_step) / std::max(seconds, 1e-9);
-    const double mean = seconds / static_cast<double>(steps);
-    const double share = waited / std::max(seconds, 1e-9);
-    *this = {};
-    return {{"type", "step"},
-            {"step", report.step},
-            {"loss", report.loss},
-            {"grad_norm", report.grad_norm},
-            {"learning_rate", report.learning_rate},
-            {"tokens_per_second", rate},
-            {"step_seconds", mean},
-            {"communication_share", share},
-            {"peak_memory_bytes", peak_memory()}};
-  }
-};
-
 // The agent's word, which it also bound us by; else the recipe's; else the cores we may use.
 int thread_count(const recipes::Recipe& recipe) {
   const char* told = std::getenv("OMP_NUM_THREADS");
@@ -124,10 +93,12 @@ class Worker {
 
  private:
   json start_mathematics();
+  double own_peak() const;
+  comm::Status take_peak(comm::Communicator& communicator, double own, json& facts);
   std::optional<View> wait_for_view();
   Connection join(std::unique_ptr<comm::UcxTransport> transport, const View& view);
-  int train(Engine& engine, const Connection& connection);
-  void report_step(const StepReport& report);
+  int train(Engine& engine, const Connection& connection, const json& facts);
+  void report_step(const json& event);
   template <typename Body>
   void for_tensorboard(Body&& body);
   void save(Engine& engine);
@@ -139,9 +110,8 @@ class Worker {
   const Arguments& arguments_;
   Channel& channel_;
   recipes::Recipe recipe_;
-  Meter meter_;
+  double peak_ = 0;                    // FLOP/s of all workers
   std::optional<EventWriter> events_;  // rank 0
-  std::int64_t saved_step_ = -1;
 };
 
 // What the run is made of (recipe, BLAS, data, checkpoints) is checked before the first step; a fault there
@@ -166,10 +136,12 @@ int Worker::run() {
   });
   auto transport = std::make_unique<comm::UcxTransport>();
   tell({{"type", "address"}, {"address", to_hex(transport->address())}, {"shared_bytes", shared_bytes}});
+  const double peak = own_peak();  // while others start
   const auto view = wait_for_view();
   if (!view) return contract::kExitRequeue;
   const Connection connection = join(std::move(transport), *view);
   facts["communication"] = connection.kind;
+  if (auto status = take_peak(*connection.communicator, peak, facts); !status) lose_peer(status);
 
   std::optional<Engine> engine;
   const auto status = without_retry([&] {
@@ -178,7 +150,7 @@ int Worker::run() {
   });
   if (!status) lose_peer(status);
   for (const auto& warning : engine->warnings()) spdlog::warn("{}", warning);
-  return train(*engine, connection);
+  return train(*engine, connection, facts);
 }
 
 Connection Worker::join(std::unique_ptr<comm::UcxTransport> transport, const View& view) {
@@ -198,6 +170,25 @@ json Worker::start_mathematics() {
           {"blas", {{"kernel", blas.kernel}, {"config", blas.config}, {"file", blas.file}}}};
 }
 
+double Worker::own_peak() const {
+  if (recipe_.resources.worker_tflops > 0) return recipe_.resources.worker_tflops * 1e12;
+  return product_speed(model::operand_of(model::config_of(recipe_)), thread_count(recipe_));
+}
+
+comm::Status Worker::take_peak(comm::Communicator& communicator, double own, json& facts) {
+  struct Peak {
+    double flops;
+  };
+  std::vector<Peak> all(static_cast<std::size_t>(communicator.size()));
+  all[static_cast<std::size_t>(communicator.rank())].flops = own;
+  if (auto status = exchange(communicator, all); !status) return status;
+  peak_ = 0;
+  for (const Peak& peak : all) peak_ += peak.flops;
+  facts["peak"] = {{"tflops", peak_ / 1e12},
+                   {"source", recipe_.resources.worker_tflops > 0 ? "recipe" : "measured"}};
+  return {};
+}
+
 // Nothing when the agent wants us to stop before there is a view.
 std::optional<View> Worker::wait_for_view() {
   const auto received = channel_.receive(recipe_.resilience.startup_timeout);
@@ -212,7 +203,7 @@ std::optional<View> Worker::wait_for_view() {
   return parse_view(message);
 }
 
-int Worker::train(Engine& engine, const Connection& connection) {
+int Worker::train(Engine& engine, const Connection& connection, const json& facts) {
   comm::Communicator& communicator = *connection.communicator;
   const bool first = communicator.rank() == 0;
   if (first && recipe_.run.tensorboard)
@@ -221,16 +212,20 @@ int Worker::train(Engine& engine, const Connection& connection) {
   tell({{"type", "ready"},
         {"resume_step", engine.current_step()},
         {"parameters", engine.parameter_count()},
-        {"communication", connection.kind}});
+        {"communication", connection.kind},
+        {"peak", facts.at("peak")}});
+  StepMeter meter({static_cast<double>(recipe_.data.global_batch_size * recipe_.data.sequence_length),
+                   recipes::estimate(recipe_).flops_per_token, peak_});
   const Mailbox mailbox(channel_);
 
   bool stopped = false;
   while (!engine.finished() && !stopped) {
     StepReport report;
     if (auto status = engine.step(mailbox.wants_stop(), report); !status) lose_peer(status);
-    meter_.add(report);
+    meter.add(report);
     stopped = report.stop;
-    if (report.step % recipe_.run.log_interval == 0 || engine.finished() || stopped) report_step(report);
+    if (report.step % recipe_.run.log_interval == 0 || engine.finished() || stopped)
+      report_step(meter.event(report));
     const bool due = recipe_.checkpoint.interval > 0 && report.step % recipe_.checkpoint.interval == 0;
     if (due || stopped || engine.finished()) save(engine);
   }
@@ -245,18 +240,14 @@ int Worker::train(Engine& engine, const Connection& connection) {
   return contract::kExitFinished;
 }
 
-void Worker::report_step(const StepReport& report) {
-  const json event = meter_.event(report, recipe_.data.global_batch_size * recipe_.data.sequence_length);
+void Worker::report_step(const json& event) {
   tell(event);
   if (!events_) return;
-  for_tensorboard([&] {
-    events_->scalars(report.step, {{"loss", report.loss},
-                                   {"grad_norm", report.grad_norm},
-                                   {"learning_rate", report.learning_rate},
-                                   {"tokens_per_second", event.at("tokens_per_second")},
-                                   {"communication_share", event.at("communication_share")},
-                                   {"peak_memory_bytes", event.at("peak_memory_bytes")}});
-  });
+  std::vector<std::pair<std::string, double>> scalars;
+  for (const char* name : {"loss", "grad_norm", "learning_rate", "tokens_per_second", "mfu",
+                           "communication_share", "data_share", "peak_memory_bytes"})
+    scalars.emplace_back(name, event.at(name));
+  for_tensorboard([&] { events_->scalars(event.at("step"), scalars); });
 }
 
 // A full disk for charts is no reason to stop training.

@@ -15,6 +15,7 @@ TEST(Progress, LineLeavesOutWhatIsNotKnown) {
       progress_line({.step = 120, .steps = 300, .loss = 2.3149, .tokens_per_second = 14200, .left = 21s}),
       "step 120/300  loss 2.315  14.2k tokens/s  0:21 left");
   EXPECT_EQ(progress_line({.step = 7}), "step 7");
+  EXPECT_EQ(progress_line({.step = 7, .left = 21s, .mfu = 0.414}), "step 7  0:21 left  MFU 41%");
 }
 
 TEST(Progress, BarFillsWithTheStepsAndFitsTheTerminal) {

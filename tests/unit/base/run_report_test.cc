@@ -78,6 +78,24 @@ TEST_F(RunReportTest, AccountsForARestart) {
   EXPECT_THAT(found.jobs, ElementsAre("12"));
 }
 
+TEST_F(RunReportTest, TellsHowWellTheMachinesWereUsed) {
+  add_start(100, 0);
+  add_step(101, 1, 5.0);
+  EXPECT_THAT(format_report(report()), HasSubstr("\nuse            not logged\n"));
+  for (int i = 0; i < 3; ++i)
+    add(102 + i, "step",
+        {{"step", 2 + i},
+         {"mfu", 0.3 + 0.1 * i},
+         {"communication_share", 0.1 * i},
+         {"data_share", 0.01},
+         {"peak_memory_bytes", (400 + i) << 20}});
+  EXPECT_THAT(
+      format_report(report()),
+      HasSubstr(
+          "\nuse            MFU 40%, communication 10%, waiting for data 1%, 402 MiB at most a worker\n"));
+  EXPECT_DOUBLE_EQ(report_json(report()).at("mfu"), 0.4);
+}
+
 TEST_F(RunReportTest, TheTimeBetweenTwoSegmentsIsNotLost) {
   add_start(100, 0);
   add_step(105, 10, 5.0);

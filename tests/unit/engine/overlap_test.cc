@@ -47,7 +47,7 @@ double seconds_waited(recipes::Recipe recipe, bool overlap) {
     StepReport report;
     for (int i = 0; i < 3; ++i) {
       ASSERT_TRUE(engine.step(false, report));
-      if (fast.rank() == 0 && i > 0) waited += report.waited;
+      if (fast.rank() == 0 && i > 0) waited += report.communicating;
     }
     ASSERT_TRUE(engine.barrier());
   });

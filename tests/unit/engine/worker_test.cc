@@ -18,6 +18,7 @@
 #include "base/contract.h"
 #include "base/error.h"
 #include "base/ini.h"
+#include "recipes/estimate.h"
 #include "tiny.h"
 #include "trainer/agent/node_memory.h"
 #include "trainer/agent/protocol.h"
@@ -213,7 +214,11 @@ TEST(WorkerProgram, TwoTrainToTheEndAndTellTheirAgents) {
     EXPECT_GT(steps[0].at("tokens_per_second"), 0);
     EXPECT_GE(steps[0].at("communication_share"), 0);
     EXPECT_LT(steps[0].at("communication_share"), 1);
+    EXPECT_GT(steps[0].at("data_share"), 0);
+    EXPECT_LT(steps[0].at("data_share"), 1);
+    EXPECT_GT(steps[0].at("mfu"), 0);
     EXPECT_GT(steps[0].at("peak_memory_bytes"), 50 << 20);
+    EXPECT_EQ(steps[0].at("peak_memory_bytes"), world[1 - rank].seen("step")[0].at("peak_memory_bytes"));
     EXPECT_LT(steps[11].at("loss"), steps[0].at("loss"));
     ASSERT_EQ(world[rank].seen("finish").size(), 1);
     EXPECT_EQ(world[rank].seen("finish")[0].at("loss"), steps[11].at("loss"));
@@ -224,7 +229,24 @@ TEST(WorkerProgram, TwoTrainToTheEndAndTellTheirAgents) {
   EXPECT_FALSE(manifest.at("blas").at("kernel").get<std::string>().empty());
   EXPECT_FALSE(manifest.at("kernels").get<std::string>().empty());
   EXPECT_EQ(manifest.at("threads"), 1);
+  EXPECT_EQ(manifest.at("peak").at("source"), "measured");
+  EXPECT_GT(manifest.at("peak").at("tflops"), 0);
+  EXPECT_EQ(manifest.at("peak"), ready[0].at("peak"));
   EXPECT_EQ(manifest.at("files"), files_of_a_run_over_memory(f.recipe, 2)) << "UCX and memory differ in bits";
+}
+
+TEST(WorkerProgram, HoldsTheStepAgainstThePeakOfTheRecipe) {
+  Fixture f;
+  f.recipe.resources.worker_tflops = 0.25;
+  f.freeze();
+  World world(f.run, 2);
+  ASSERT_EQ(world.finish(), (std::vector<int>{0, 0}));
+  EXPECT_EQ(world[0].seen("ready").at(0).at("peak"), (json{{"tflops", 0.5}, {"source", "recipe"}}));
+  for (const json& step : world[0].seen("step"))
+    EXPECT_NEAR(
+        step.at("mfu").get<double>(),
+        step.at("tokens_per_second").get<double>() * recipes::estimate(f.recipe).flops_per_token / 0.5e12,
+        1e-12);
 }
 
 TEST(WorkerProgram, WorkersOfANodeShareMemoryAndComeToTheBitsOfUcx) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <random>
 
 #include "base/contract.h"
@@ -45,8 +46,9 @@ TEST(Freeze, MissingAndUnknownKeysAreRefused) {
   std::string changed = text;
   changed.erase(changed.find("steps = 10\n"), 11);
   EXPECT_EQ(problem(changed), "recipe.ini: lacks 'steps' in [run]; a frozen recipe holds every key");
-  EXPECT_EQ(problem(text + "nodse = 1\n"),
-            "recipe.ini:73: unknown key 'nodse' in [resources]; did you mean 'nodes'?");
+  const auto line = 1 + std::count(text.begin(), text.end(), '\n');
+  EXPECT_EQ(problem(text + "nodse = 1\n"), "recipe.ini:" + std::to_string(line) +
+                                               ": unknown key 'nodse' in [resources]; did you mean 'nodes'?");
   EXPECT_EQ(problem(""), "recipe.ini: lacks 'name' in [recipe]; a frozen recipe holds every key");
   EXPECT_THAT(problem(text + std::string(contract::kMaxRecipeBytes, '#')),
               HasSubstr("larger than the 98304 bytes"));
@@ -86,7 +88,11 @@ class RandomRecipe {
                real(1e-4, 0.5),
                flip(),
                flip() ? "fp32" : "bf16"};
-    r.resources = {pick(1, 64), pick(1, 8), pick(0, 64), flip() ? "gpu:" + std::to_string(pick(1, 8)) : "",
+    r.resources = {pick(1, 64),
+                   pick(1, 8),
+                   pick(0, 64),
+                   flip() ? 0 : real(0, 1000),
+                   flip() ? "gpu:" + std::to_string(pick(1, 8)) : "",
                    std::chrono::minutes(flip() ? 0 : pick(1, 100000))};
     const std::int64_t batch = r.resources.nodes * r.resources.workers_per_node + pick(0, 1000);
     r.data = {"/data/" + word() + "/" + std::string(random_() % 3000, 'd'), "bytes", pick(1, 8192), batch,

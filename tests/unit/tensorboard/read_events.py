@@ -8,7 +8,8 @@ import tempfile
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-TAGS = ["loss", "grad_norm", "learning_rate", "tokens_per_second", "communication_share", "peak_memory_bytes"]
+TAGS = ["loss", "grad_norm", "learning_rate", "tokens_per_second", "mfu", "communication_share",
+        "data_share", "peak_memory_bytes"]
 
 
 def train(program, run, data):
