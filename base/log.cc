@@ -36,4 +36,8 @@ void start_logging(const std::string& program, const std::string& level) {
   spdlog::set_default_logger(std::move(logger));
 }
 
+void set_log_level(const std::string& level) {
+  spdlog::default_logger()->set_level(level_of(level));
+}
+
 }  // namespace stint

@@ -10,5 +10,7 @@ namespace stint {
 
 // Call once from main. level: trace, debug, info, warn, error; throws Error on another word.
 void start_logging(const std::string& program, const std::string& level);
+// From now on; likewise.
+void set_log_level(const std::string& level);
 
 }  // namespace stint

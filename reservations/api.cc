@@ -142,6 +142,7 @@ ApiReply Api::handle_plan(std::string_view method, const std::string& name, std:
     if (part == "/shrink") return {200, show(book_.shrink(name, parsed(ShrinkRequest::parse), uid))};
     if (part == "/share") return {200, show(book_.share(name, parsed(ShareRequest::parse), uid))};
     if (part == "/transfer") return {200, show(book_.transfer(name, parsed(parse_transfer), uid))};
+    if (part == "/tags") return {200, show(book_.tag(name, parsed(TagRequest::parse), uid))};
     if (part == "/approve") return {200, show(book_.approve(name, uid))};
   }
   refuse(404, "stintd knows no {} /v1/plans/{}{}", method, name, part.substr(0, 40));
@@ -150,16 +151,21 @@ ApiReply Api::handle_plan(std::string_view method, const std::string& name, std:
 ApiReply Api::show_plan(const std::string& name, std::uint32_t uid) const {
   const Plan plan = book_.show(name);
   auto json = show(plan);
-  json["jobs"] = nlohmann::json::array();
-  for (const auto& job : privacy_.jobs_of(plan, uid)) {
-    json["jobs"].push_back({{"id", job.id},
-                            {"name", job.name},
-                            {"user", user_of_uid(job.uid)},
-                            {"state", to_string(job.state)},
-                            {"reservation", job.reservation},
-                            {"nodes", job.nodes}});
-  }
+  json["jobs"] = jobs_of(plan, uid);
   return {200, json};
+}
+
+nlohmann::json Api::jobs_of(const Plan& plan, std::uint32_t uid) const {
+  nlohmann::json jobs = nlohmann::json::array();
+  for (const auto& job : privacy_.jobs_of(plan, uid)) {
+    jobs.push_back({{"id", job.id},
+                    {"name", job.name},
+                    {"user", user_of_uid(job.uid)},
+                    {"state", to_string(job.state)},
+                    {"reservation", job.reservation},
+                    {"nodes", job.nodes}});
+  }
+  return jobs;
 }
 
 ApiReply Api::extend_plan(const std::string& name, std::string_view body, std::uint32_t uid) {
@@ -199,6 +205,13 @@ ApiReply Api::report(std::string_view body, std::uint32_t uid) const {
     return ReportRequest::parse(body.empty() ? nlohmann::json::object() : parse_object(body), now);
   });
   const auto visible = book_.accounts().visible("report", request.account, uid);
+  // Whose plans are hidden, their tags are too: they count among those without it.
+  const auto group_of = [&](const Plan& plan) {
+    const auto tag = plan.tags.find(request.by_tag);
+    return tag == plan.tags.end() || !privacy_.may_see(plan, uid) ? std::string{} : tag->second;
+  };
+  if (!request.by_tag.empty())
+    return {200, to_json(make_report(ledger_, request.window, visible, group_of), request.by_tag)};
   return {200, to_json(make_report(ledger_, request.window, visible))};
 }
 
@@ -267,15 +280,15 @@ ApiReply Api::plan_history(const std::string& name) const {
 }
 
 ApiReply Api::cancel_plan(const std::string& name, std::string_view body, std::uint32_t uid) {
-  bool force = false;
-  if (!body.empty()) {
-    const auto json = parse_object(body);
-    if (const auto found = json.find("force"); found != json.end()) {
-      if (!found->is_boolean()) refuse(400, "plan {}: force must be true or false", name);
-      force = found->get<bool>();
-    }
-  }
-  return {200, show(book_.cancel(name, uid, force))};
+  const auto request = checked([&] {
+    return CancelRequest::parse(name, body.empty() ? nlohmann::json::object() : parse_object(body));
+  });
+  if (!request.quote) return {200, show(book_.cancel(name, uid, request.force))};
+  const auto [plan, gives_back] = book_.quote_cancel(name, uid, request.force);
+  auto json = show(plan);
+  json["jobs"] = jobs_of(plan, uid);
+  json["gives_back"] = gives_back;
+  return {200, json};
 }
 
 ApiReply Api::report_failure(std::string_view body, std::uint32_t uid) {

@@ -8,9 +8,10 @@
 //                                account?} -> {offers, …}
 //   POST   /v1/availability      {partition?, features?, gpus_per_node?, weeks?} -> {nodes, steps, …}
 //   POST   /v1/plans             {name, nodes, spares?, start?, duration, partition?, features?,
-//                                gpus_per_node?, users?, accounts?, account?, quote?}
-//                                or {name, offer, users?, accounts?, account?, quote?} -> plan
-//   POST   /v1/report            {from?, to?, account?} -> {from, to, lines}; asked for by days: 2026-11-01
+//                                gpus_per_node?, users?, accounts?, account?, tags?, quote?}
+//                                or {name, offer, users?, accounts?, account?, tags?, quote?} -> plan
+//   POST   /v1/report            {from?, to?, account?, by_tag?} -> {from, to, lines}; asked for by days:
+//                                2026-11-01
 //   GET    /v1/plans             -> [plan]
 //   GET    /v1/plans/NAME        -> plan with its jobs: [{id, name, user, state, reservation, nodes}]
 //   GET    /v1/plans/NAME/history -> [{t, who, action, detail}]
@@ -20,8 +21,9 @@
 //   POST   /v1/plans/NAME/shrink  {until | nodes?, spares?, quote?} -> plan
 //   POST   /v1/plans/NAME/share   {add?, remove?, add_accounts?, remove_accounts?} -> plan
 //   POST   /v1/plans/NAME/transfer {to} -> plan
+//   POST   /v1/plans/NAME/tags   {set?: {key: value}, remove?: [key]} -> plan
 //   POST   /v1/plans/NAME/approve {} -> plan
-//   DELETE /v1/plans/NAME        {force?} -> plan
+//   DELETE /v1/plans/NAME        {force?, quote?} -> plan
 //   POST   /v1/failures          {job, node, why} -> {verdict, action}
 //   POST   /v1/checks            {job, node, checks: [{name, verdict, found, remedy}]} -> {}: of a node's
 //   health
@@ -84,6 +86,7 @@ class Api {
   void refuse_hidden(const std::string& name, std::uint32_t uid) const;
   void refuse_hidden_taken(const std::string& name, std::uint32_t uid) const;
   nlohmann::json show(const Plan& plan) const;
+  nlohmann::json jobs_of(const Plan& plan, std::uint32_t uid) const;
 
   Book& book_;
   Failures& failures_;

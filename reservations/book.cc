@@ -128,6 +128,7 @@ Plan Book::create(const PlanRequest& request, std::uint32_t uid) {
   Plan plan;
   plan.name = request.name;
   plan.created = now();
+  plan.tags = request.tags;
   set_people(plan, request, uid);
   plan.account = account_for(plan, request, uid);
   gate_.check_booker(subject, uid, plan.account);
@@ -296,21 +297,30 @@ void Book::refuse_for_space(const Plan& plan, const Planner& planner) const {
          kept_out_text(capacity_.kept_out(plan.kind)), remedy);
 }
 
-// A plan that the caller may change now.
-Plan Book::own_plan(const std::string& name, std::uint32_t uid, const std::string& deed) const {
+Plan Book::owned_plan(const std::string& name, std::uint32_t uid, const std::string& deed) const {
   Plan plan = show(name);
   if (plan.owner_uid != uid && !cluster_.is_operator(uid)) {
     refuse(403, "plan {}: belongs to {}; only its owner or an operator may {} it", name, plan.owner, deed);
   }
-  if (!plan.live_at(now()) || plan.phase == Phase::kCancelling)
-    refuse(409, "plan {}: is over already ({})", name, to_string(plan.state_at(now())));
-  if (plan.phase == Phase::kBooking || ledger_.open_change(plan.id))
-    refuse(409, "plan {}: a change of it is on its way; try again in a few seconds", name);
   return plan;
 }
 
-Plan Book::cancel(const std::string& name, std::uint32_t uid, bool force) {
-  const std::lock_guard lock(change_);
+void Book::check_settled(const Plan& plan) const {
+  if (plan.phase == Phase::kBooking || ledger_.open_change(plan.id))
+    refuse(409, "plan {}: a change of it is on its way; try again in a few seconds", plan.name);
+}
+
+// A plan that the caller may change now.
+Plan Book::own_plan(const std::string& name, std::uint32_t uid, const std::string& deed) const {
+  Plan plan = owned_plan(name, uid, deed);
+  if (!plan.live_at(now()) || plan.phase == Phase::kCancelling)
+    refuse(409, "plan {}: is over already ({})", name, to_string(plan.state_at(now())));
+  check_settled(plan);
+  return plan;
+}
+
+// The plan with what it gives back, unless something keeps it from being cancelled.
+std::pair<Plan, Refund> Book::ended(const std::string& name, std::uint32_t uid, bool force) {
   Plan plan = own_plan(name, uid, "cancel");
   std::vector<std::uint32_t> jobs;
   for (const auto& job : keeper_.jobs_in(plan)) jobs.push_back(job.id);
@@ -320,12 +330,25 @@ Plan Book::cancel(const std::string& name, std::uint32_t uid, bool force) {
            one ? "" : "s", fmt::join(jobs, ", "), one ? "is" : "are", one ? "it" : "them",
            one ? "it" : "them");
   }
-  const bool pending = plan.phase == Phase::kPending;
-  const auto refund = pending ? Refund{plan.price.cents, "100 %: it was not approved yet"}
-                              : refund_of(settings_.money.refund, plan.price, plan.windows(), now());
+  auto refund = plan.phase == Phase::kPending
+                    ? Refund{plan.price.cents, "100 %: it was not approved yet"}
+                    : refund_of(settings_.money.refund, plan.price, plan.windows(), now());
   plan.refund_cents = refund.cents;
-  keeper_.cancel(plan, force || pending, user_of_uid(uid), refund_text(plan, refund));
+  return {plan, refund};
+}
+
+Plan Book::cancel(const std::string& name, std::uint32_t uid, bool force) {
+  const std::lock_guard lock(change_);
+  auto [plan, refund] = ended(name, uid, force);
+  const bool at_once = force || plan.phase == Phase::kPending;
+  keeper_.cancel(plan, at_once, user_of_uid(uid), refund_text(plan, refund));
   return plan;
+}
+
+std::pair<Plan, std::string> Book::quote_cancel(const std::string& name, std::uint32_t uid, bool force) {
+  const std::lock_guard lock(change_);
+  const auto [plan, refund] = ended(name, uid, force);
+  return {plan, refund_text(plan, refund)};
 }
 
 Plan Book::approve(const std::string& name, std::uint32_t uid) {

@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "reservations/accounts.h"
@@ -25,6 +26,7 @@
 #include "reservations/metrics.h"
 #include "reservations/offer_desk.h"
 #include "reservations/plan.h"
+#include "reservations/refund.h"
 #include "reservations/refusal.h"
 #include "reservations/settings.h"
 #include "reservations/shelf.h"
@@ -61,6 +63,8 @@ class Book {
   Plan create(const PlanRequest& request, std::uint32_t uid);
   // Ends a plan: its owner or an operator. Jobs in it refuse the end (409) unless `force` ends them first.
   Plan cancel(const std::string& name, std::uint32_t uid, bool force);
+  // What cancel() would give back, and why; refused like it.
+  std::pair<Plan, std::string> quote_cancel(const std::string& name, std::uint32_t uid, bool force);
   // From pending to booked.
   Plan approve(const std::string& name, std::uint32_t uid);
   // What an extension could be, best first, each with the id by which extend() takes it.
@@ -71,6 +75,8 @@ class Book {
   // Who may use it. The owner always may.
   Plan share(const std::string& name, const ShareRequest& request, std::uint32_t uid);
   Plan transfer(const std::string& name, const std::string& owner, std::uint32_t uid);
+  // Also a plan that is over, for the reports.
+  Plan tag(const std::string& name, const TagRequest& request, std::uint32_t uid);
   Plan show(const std::string& name) const;  // 404
   std::vector<Plan> list() const;
   std::vector<HistoryEntry> history(const std::string& name) const;  // 404
@@ -98,6 +104,9 @@ class Book {
   void plan_by_offer(Plan& plan, const std::string& id, std::uint32_t uid);
   void choose_nodes(Plan& plan) const;
   [[noreturn]] void refuse_for_space(const Plan& plan, const Planner& planner) const;
+  std::pair<Plan, Refund> ended(const std::string& name, std::uint32_t uid, bool force);
+  Plan owned_plan(const std::string& name, std::uint32_t uid, const std::string& deed) const;
+  void check_settled(const Plan& plan) const;
   Plan own_plan(const std::string& name, std::uint32_t uid, const std::string& deed) const;
   Plan changeable_plan(const std::string& name, std::uint32_t uid, const std::string& deed) const;
   Pricing pricing(const Plan& plan) const;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Changes of plans that are booked: extend, shrink, share, transfer; and the release of those that are idle.
+// Changes of plans that are booked: extend, shrink, share, transfer, tag; and the release of those that are
+// idle.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -51,6 +52,14 @@ void keep_what_is_not_refunded(const RefundRule& rule, const Plan& plan, sys_sec
   proposal.adds_cents += kept;
   if (less > 0)
     proposal.wanted.price.breakdown += fmt::format("; {} less for {}", amount_text(less - kept), deed);
+}
+
+// "project=llm,team=a; without cost"
+std::string deed_text(const TagRequest& request) {
+  std::string text = to_string(request.set);
+  if (!request.remove.empty())
+    text += fmt::format("{}without {}", text.empty() ? "" : "; ", fmt::join(request.remove, ", "));
+  return text;
 }
 
 template <typename Work>
@@ -246,6 +255,21 @@ Plan Book::transfer(const std::string& name, const std::string& owner, std::uint
   wanted.owner_uid = *uid_of_user(owner);
   check_count("plan " + name, owner, wanted.owner_uid, uid);
   return commit(plan, wanted, uid, "transferred", fmt::format("{} -> {}", plan.owner, owner));
+}
+
+Plan Book::tag(const std::string& name, const TagRequest& request, std::uint32_t uid) {
+  const std::lock_guard lock(change_);
+  Plan plan = owned_plan(name, uid, "tag");
+  check_settled(plan);
+  const Tags before = plan.tags;
+  for (const auto& key : request.remove) {
+    if (plan.tags.erase(key) == 0) refuse(409, "plan {}: has no tag '{}'", name, key);
+  }
+  for (const auto& [key, value] : request.set) plan.tags[key] = value;
+  as_conflict([&] { check_tags("plan " + name, plan.tags); });
+  if (plan.tags == before) return plan;
+  ledger_.set_tags(plan, {now_(), user_of_uid(uid), "tagged", deed_text(request)});
+  return plan;
 }
 
 void Book::release_idle(const std::vector<Plan>& plans, const std::vector<ClusterJob>& jobs) {

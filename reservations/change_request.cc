@@ -68,6 +68,15 @@ ShareRequest ShareRequest::parse(const std::string& plan, const nlohmann::json& 
   return request;
 }
 
+CancelRequest CancelRequest::parse(const std::string& plan, const nlohmann::json& body) {
+  JsonFields fields("plan " + plan, body);
+  CancelRequest request;
+  request.force = fields.flag("force").value_or(false);
+  request.quote = fields.flag("quote").value_or(false);
+  fields.refuse_others();
+  return request;
+}
+
 std::string parse_transfer(const std::string& plan, const nlohmann::json& body) {
   JsonFields fields("plan " + plan, body);
   const auto owner = fields.text("to").value_or("");

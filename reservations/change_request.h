@@ -42,6 +42,14 @@ struct ShareRequest {
   static ShareRequest parse(const std::string& plan, const nlohmann::json& body);
 };
 
+// {force?, quote?}
+struct CancelRequest {
+  bool force = false;  // end its jobs first
+  bool quote = false;  // only say what would be given back
+
+  static CancelRequest parse(const std::string& plan, const nlohmann::json& body);
+};
+
 // {to}
 std::string parse_transfer(const std::string& plan, const nlohmann::json& body);
 

@@ -79,6 +79,15 @@ std::optional<std::vector<std::string>> JsonFields::names(const std::string& fie
   return names;
 }
 
+std::optional<std::map<std::string, std::string>> JsonFields::texts(const std::string& field) {
+  const auto* value = find(field);
+  if (value == nullptr) return std::nullopt;
+  const bool all_texts =
+      std::all_of(value->begin(), value->end(), [](const nlohmann::json& text) { return text.is_string(); });
+  if (!value->is_object() || !all_texts) fail("{}: {} must be an object of texts", subject_, field);
+  return value->get<std::map<std::string, std::string>>();
+}
+
 void JsonFields::refuse_others() const {
   for (const auto& [field, value] : body_.items()) {
     if (!known_.contains(field)) fail("{}: unknown field '{}'", subject_, field.substr(0, 80));

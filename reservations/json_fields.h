@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -27,6 +28,9 @@ class JsonFields {
   std::optional<bool> flag(const std::string& field);
   // Non-empty names, each once, in the order given; at most 1,000.
   std::optional<std::vector<std::string>> names(const std::string& field);
+
+  // {"key": "text", …}
+  std::optional<std::map<std::string, std::string>> texts(const std::string& field);
 
   // Refuses what none of the calls above has asked for.
   void refuse_others() const;

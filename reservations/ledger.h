@@ -170,6 +170,9 @@ class Ledger {
   void set_phase(const Plan& plan, const std::optional<HistoryEntry>& entry = {});
   void set_segment(std::int64_t plan, std::size_t k, const Segment& segment, const HistoryEntry& entry);
 
+  // Its tags as the plan has them now, whatever its phase.
+  void set_tags(const Plan& plan, const HistoryEntry& entry);
+
   // The intent to change a booked plan; it has none yet.
   void begin_change(const PlanChange& change);
   std::optional<PlanChange> open_change(std::int64_t plan) const;

@@ -12,10 +12,6 @@ std::int64_t unix_of(sys_seconds time) {
   return time.time_since_epoch().count();
 }
 
-sys_seconds time_of(const SQLite::Column& column) {
-  return sys_seconds{seconds{column.getInt64()}};
-}
-
 }  // namespace
 
 std::vector<HistoryLine> Ledger::history_after(std::int64_t line, std::size_t most) const {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the ledger works on its database: for ledger.cc, ledger_notices.cc and ledger_openings.cc alone.
+// How the ledger works on its database: for the files ledger*.cc alone.
 #pragma once
 
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <sqlite3.h>
 
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <string_view>
@@ -43,6 +44,10 @@ auto Ledger::write(std::string_view name, Work work) {
       return result;
     }
   });
+}
+
+inline std::chrono::sys_seconds time_of(const SQLite::Column& column) {
+  return std::chrono::sys_seconds{std::chrono::seconds{column.getInt64()}};
 }
 
 void insert_history(SQLite::Database& database, std::int64_t plan, const HistoryEntry& entry);

@@ -152,6 +152,8 @@ PlanRequest PlanRequest::parse(const nlohmann::json& body) {
   request.users = fields.names("users").value_or(std::vector<std::string>{});
   request.accounts = fields.names("accounts").value_or(std::vector<std::string>{});
   request.account = fields.text("account").value_or("");
+  request.tags = fields.texts("tags").value_or(Tags{});
+  check_tags("plan " + request.name, request.tags);
   request.quote = fields.flag("quote").value_or(false);
   fields.refuse_others();
   if (!request.offer.empty()) {
@@ -203,6 +205,7 @@ nlohmann::json to_json(const Plan& plan, sys_seconds now, const std::vector<std:
                       {"segments", segments},
                       {"segment", std::min(open - plan.segments.begin(), last)},
                       {"switches", plan.switches},
+                      {"tags", plan.tags},
                       {"created", plan.created.time_since_epoch().count()}};
   if (!plan.reason.empty()) json["reason"] = plan.reason;
   return json;

@@ -13,6 +13,7 @@
 #include "base/plan_table.h"
 #include "reservations/money.h"
 #include "reservations/planner.h"
+#include "reservations/tags.h"
 
 namespace stint::reservations {
 
@@ -72,6 +73,7 @@ struct Plan {
   Price price;
   std::int64_t refund_cents = 0;  // given back when it was cancelled or failed
   int switches = 0;               // leaf switches at booking
+  Tags tags;
   std::chrono::sys_seconds created{};
   std::vector<Segment> segments;
 
@@ -101,7 +103,8 @@ struct PlanRequest {
   std::vector<std::string> users;     // empty: the requesting user
   std::vector<std::string> accounts;  // whose members may use it too
   std::string account;                // empty: the owner's default account
-  bool quote = false;                 // say nodes and price, book nothing
+  Tags tags;
+  bool quote = false;  // say nodes and price, book nothing
 
   // Throws Error that names the field: wrong type, missing, out of range, unknown field.
   static PlanRequest parse(const nlohmann::json& body);

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "reservations/plan_view.h"
 #include "reservations/service_call.h"
+#include "reservations/tags.h"
 
 namespace stint::reservations {
 namespace {
@@ -34,6 +35,8 @@ struct Options {
   std::vector<std::string> add_accounts;
   std::vector<std::string> remove_accounts;
   std::string to;
+  std::vector<std::string> tags;
+  bool force = false;
   bool yes = false;
 };
 
@@ -124,6 +127,30 @@ void transfer(const Options& options) {
   print(options, post(options, "transfer", {{"to", options.to}}));
 }
 
+void tag(const Options& options) {
+  json body = json::object();
+  if (!options.tags.empty()) body["set"] = parse_tags("plan " + options.name, options.tags);
+  if (!options.remove.empty()) body["remove"] = options.remove;
+  if (body.empty()) fail("plan {}: give key=value or --remove key", options.name);
+  print(options, post(options, "tags", body));
+}
+
+void cancel(const Options& options) {
+  const auto end = [&](const json& body) {
+    return call_service(options.config, "DELETE", plan_path(options.name), body);
+  };
+  json body = json::object();
+  if (options.force) body["force"] = true;
+  if (!options.yes && somebody_to_ask()) {
+    auto quote = body;
+    quote["quote"] = true;
+    print(options, end(quote));
+    if (!confirmed(options.force ? "End it and its jobs?" : "End it?"))
+      fail("plan {}: not cancelled", options.name);
+  }
+  print(options, end(body));
+}
+
 void approve(const Options& options) {
   print(options, post(options, "approve", json::object()));
 }
@@ -168,9 +195,18 @@ void add_plan_change_commands(CLI::App& group) {
       ->delimiter(',');
   with.add_option("--remove-accounts", options->remove_accounts, "accounts whose members may not any more")
       ->delimiter(',');
+  auto& tags =
+      add_subcommand(group, options, "tag", "Write tags on a plan, to find it and report by it", tag);
+  tags.add_option("TAGS", options->tags, "key=value, any number of them");
+  tags.add_option("--remove", options->remove, "keys of tags that go")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   add_subcommand(group, options, "transfer", "Give a plan to another owner", transfer)
       .add_option("USER", options->to, "the new owner")
       ->required();
+  auto& end = add_subcommand(group, options, "cancel", "End a plan and give its nodes back", cancel);
+  end.add_flag("--force", options->force, "end the jobs in it first");
+  end.add_flag("--yes", options->yes, "do not ask");
   add_subcommand(group, options, "approve", "Let a plan be used that waits for approval", approve);
 }
 

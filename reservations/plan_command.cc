@@ -24,6 +24,7 @@
 #include "reservations/plan_timeline.h"
 #include "reservations/plan_view.h"
 #include "reservations/service_call.h"
+#include "reservations/tags.h"
 #include "reservations/users.h"
 
 namespace stint::reservations {
@@ -64,8 +65,8 @@ struct Options {
   bool reverse = false;
   std::string begins_after, begins_before;
   std::string list_order;
+  std::vector<std::string> tags;
   bool yes = false;
-  bool force = false;
 };
 
 json call(const Options& options, const std::string& method, const std::string& path, const json& body = {}) {
@@ -130,7 +131,14 @@ void sort_plans(json& plans, const Options& options) {
   if (options.reverse) std::reverse(plans.begin(), plans.end());
 }
 
+bool has_tags(const json& plan, const std::vector<std::string>& filters) {
+  const auto tags = plan.value("tags", Tags{});
+  return std::all_of(filters.begin(), filters.end(),
+                     [&](const auto& filter) { return has_tag(tags, filter); });
+}
+
 void list(const Options& options) {
+  for (const auto& filter : options.tags) check_tag_filter(filter);
   json chosen = json::array();
   std::optional<std::int64_t> after, before;
   if (!options.begins_after.empty()) after = time_option("list", "after", options.begins_after);
@@ -141,7 +149,8 @@ void list(const Options& options) {
     const auto start =
         plan.at("segments").empty() ? 0 : plan.at("segments").front().at("start").get<std::int64_t>();
     const bool in_time = (!after || start >= *after) && (!before || start < *before);
-    if (fits && in_time && (!options.mine || mine(plan))) chosen.push_back(std::move(plan));
+    if (fits && in_time && has_tags(plan, options.tags) && (!options.mine || mine(plan)))
+      chosen.push_back(std::move(plan));
   }
   sort_plans(chosen, options);
   if (options.format == "ini") {
@@ -228,6 +237,7 @@ json request_of(const Options& options) {
   if (!options.users.empty()) body["users"] = options.users;
   if (!options.accounts.empty()) body["accounts"] = options.accounts;
   if (!options.account.empty()) body["account"] = options.account;
+  if (!options.tags.empty()) body["tags"] = parse_tags("plan " + options.name, options.tags);
   if (!options.offer.empty()) {
     body["offer"] = options.offer;
     return body;
@@ -254,12 +264,6 @@ void create(const Options& options) {
     body.erase("quote");
   }
   print(options, call(options, "POST", "/v1/plans", body), plan_text);
-}
-
-void cancel(const Options& options) {
-  json body = json::object();
-  if (options.force) body["force"] = true;
-  print(options, call(options, "DELETE", plan_path(options.name), body), plan_text);
 }
 
 CLI::App& add_subcommand(CLI::App& group, const std::shared_ptr<Options>& options, const std::string& name,
@@ -325,6 +329,9 @@ void add_list(CLI::App& group, const std::shared_ptr<Options>& options) {
   command.add_flag("--mine", options->mine, "only those that you own or may use");
   command.add_option("--after", options->begins_after, "only those that begin then or later");
   command.add_option("--before", options->begins_before, "only those that begin sooner");
+  command
+      .add_option("--tag", options->tags, "only those with this tag: key or key=value; may be given again")
+      ->allow_extra_args(false);
   command.add_option("--sort", options->list_order, "booking, name, start, end or state")
       ->check(CLI::IsMember({"booking", "name", "start", "end", "state"}))
       ->default_val("booking");
@@ -358,6 +365,8 @@ void add_create(CLI::App& group, const std::shared_ptr<Options>& options) {
                   "whose members may submit too, whoever they are at the time; yours, an operator's: any")
       ->delimiter(',');
   command.add_option("--account", options->account, kAccountHelp);
+  command.add_option("--tag", options->tags, "key=value, to find it and report by it; may be given again")
+      ->allow_extra_args(false);
   command.add_flag("--yes", options->yes, "do not ask before booking");
 }
 
@@ -380,10 +389,6 @@ CLI::App& add_plan_command(CLI::App& app) {
         print(chosen, call(chosen, "GET", plan_path(chosen.name) + "/history"), history_text);
       });
   history_command.add_option("NAME", options->name, "the plan")->required();
-  auto& cancel_command =
-      add_subcommand(*group, options, "cancel", "End a plan and give its nodes back", cancel);
-  cancel_command.add_option("NAME", options->name, "the plan")->required();
-  cancel_command.add_flag("--force", options->force, "end the jobs in it first");
   add_plan_change_commands(*group);
   add_report_command(*group);
   return *group;

@@ -29,6 +29,7 @@ struct Options {
   std::string from;
   std::string to;
   std::string account;
+  std::string by_tag;
 };
 
 std::string date_of(sys_seconds time) {
@@ -61,6 +62,7 @@ std::string day(const char* option, const std::string& text, std::optional<sys_s
 json request_of(const Options& options) {
   json body = json::object();
   if (!options.account.empty()) body["account"] = options.account;
+  if (!options.by_tag.empty()) body["by_tag"] = options.by_tag;
   if (!options.month.empty()) {
     const auto start = month_start(options.month);
     body["from"] = date_of(start);
@@ -100,6 +102,7 @@ void add_report_command(CLI::App& plan_group) {
       ->excludes(month);
   command->add_option("--account", options->account,
                       "of this account alone (default: yours; an operator's: all)");
+  command->add_option("--by-tag", options->by_tag, "a line for each value of this tag, not for each account");
   command->callback([options] { report(*options); });
 }
 

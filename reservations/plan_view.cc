@@ -13,6 +13,7 @@
 
 #include "base/one_line.h"
 #include "base/text.h"
+#include "reservations/tags.h"
 
 namespace stint::reservations {
 namespace {
@@ -39,6 +40,10 @@ std::string price_text(const json& price) {
 
 std::string joined(const json& list) {
   return fmt::format("{}", fmt::join(list.get<std::vector<std::string>>(), ","));
+}
+
+std::string tags_text(const json& plan) {
+  return to_string(plan.value("tags", Tags{}));
 }
 
 std::string line(const std::string& label, const std::string& text) {
@@ -200,6 +205,7 @@ std::string plan_text(const json& plan) {
     const auto members = plan.at("members").size();
     text += line("members", fmt::format("of {}: {} besides", joined(plan.at("accounts")), members));
   }
+  if (const auto tags = tags_text(plan); !tags.empty()) text += line("tags", tags);
   text += line("partition", plan.at("partition"));
   if (const auto features = plan.value("features", json::array()); !features.empty())
     text += line("features", joined(features));
@@ -223,7 +229,9 @@ std::string plan_text(const json& plan) {
   text += line("price",
                fmt::format("{} ({}; spares are free)", price_text(price), price.value("breakdown", rate)));
   text += line("account", plan.at("account"));
-  if (plan.at("refund") != "0.00")
+  if (const auto gives_back = plan.value("gives_back", ""); !gives_back.empty())
+    text += line("refund", gives_back);
+  else if (plan.at("refund") != "0.00")
     text +=
         line("refund", plan.at("refund").get<std::string>() + " " + price.at("currency").get<std::string>());
   if (plan.contains("opening"))
@@ -241,12 +249,16 @@ std::string plan_text(const json& plan) {
 
 std::string plans_text(const json& plans) {
   Rows rows{{"NAME", "STATE", "OWNER", "PARTITION", "NODES", "FROM", "UNTIL", "SEGMENTS", "PRICE"}};
+  const bool tagged =
+      std::any_of(plans.begin(), plans.end(), [](const json& plan) { return !tags_text(plan).empty(); });
+  if (tagged) rows.front().push_back("TAGS");
   for (const auto& plan : plans) {
     const auto& segments = plan.at("segments");
     rows.push_back({plan.at("name"), plan.at("state"), plan.at("owner"), plan.at("partition"),
                     capacity_text(plan), time_text(segments.front().at("start")),
                     time_text(segments.back().at("end")), std::to_string(segments.size()),
                     price_text(plan.at("price"))});
+    if (tagged) rows.back().push_back(tags_text(plan));
   }
   return table(rows);
 }
@@ -258,13 +270,14 @@ std::string plans_ini(const json& plans) {
         "[plan {}]\nstate = {}\nowner = {}\nusers = {}\naccounts = {}\nmembers = {}\naccount = {}\npartition "
         "= {}\nfeatures = {}\ngpus_per_node = {}\nnodes = {}\nspares = "
         "{}\n"
+        "tags = {}\n"
         "price = {}\n",
         plan.at("name").get<std::string>(), plan.at("state").get<std::string>(),
         plan.at("owner").get<std::string>(), joined(plan.at("users")), joined(plan.at("accounts")),
         joined(plan.at("members")), plan.at("account").get<std::string>(),
         plan.at("partition").get<std::string>(), joined(plan.at("features")),
         plan.at("gpus_per_node").get<int>(), plan.at("nodes").get<int>(), plan.at("spares").get<int>(),
-        price_text(plan.at("price")));
+        tags_text(plan), price_text(plan.at("price")));
     for (const auto& segment : plan.at("segments")) {
       text += fmt::format("[segment {}]\nstart = {}\nend = {}\nnodes = {}\n",
                           segment.at("reservation").get<std::string>(), time_text(segment.at("start")),

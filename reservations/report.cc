@@ -23,13 +23,20 @@ using std::chrono::seconds;
 using std::chrono::sys_seconds;
 
 constexpr seconds kLongest = std::chrono::days{3'660};
-constexpr std::array<const char*, 10> kColumns{"account",    "month",      "plans",      "booked_hours",
-                                               "used_hours", "idle_hours", "lost_hours", "price",
-                                               "refund",     "currency"};
+// Behind what the lines are grouped by.
+constexpr std::array<const char*, 9> kColumns{"month",      "plans",      "booked_hours",
+                                              "used_hours", "idle_hours", "lost_hours",
+                                              "price",      "refund",     "currency"};
+
+const char* group_column(const json& report) {
+  return report.contains("tag") ? "value" : "account";
+}
 
 class Reporter {
  public:
-  explicit Reporter(Window window) : window_(window) {}
+  using GroupOf = std::function<std::string(const Plan&)>;
+
+  Reporter(Window window, GroupOf group_of) : window_(window), group_of_(std::move(group_of)) {}
 
   void add(const Plan& plan, const std::vector<UsageRow>& usage) {
     const bool ended_early =
@@ -61,8 +68,9 @@ class Reporter {
  private:
   ReportLine& line_of(const Plan& plan, sys_seconds time) {
     const auto month = month_text(time);
-    auto& line = lines_[{plan.account, month, plan.price.currency}];
-    line.account = plan.account;
+    const auto group = group_of_(plan);
+    auto& line = lines_[{group, month, plan.price.currency}];
+    line.group = group;
     line.month = month;
     line.currency = plan.price.currency;
     return line;
@@ -78,6 +86,7 @@ class Reporter {
   }
 
   Window window_;
+  GroupOf group_of_;
   std::map<std::tuple<std::string, std::string, std::string>, ReportLine> lines_;
 };
 
@@ -113,9 +122,11 @@ ReportRequest ReportRequest::parse(const json& body, sys_seconds now) {
   JsonFields fields("report", body);
   ReportRequest request;
   request.account = fields.text("account").value_or("");
+  request.by_tag = fields.text("by_tag").value_or("");
   const auto from = day_of(fields, "from");
   const auto to = day_of(fields, "to");
   fields.refuse_others();
+  if (!request.by_tag.empty()) check_tag_key(request.by_tag);
   request.window.start = from.value_or(start_of_month(now));
   request.window.end = to.value_or(next_month(from.value_or(now)));
   if (request.window.end <= request.window.start) fail("report: its end must lie after its begin");
@@ -132,8 +143,10 @@ sys_seconds parse_report_time(const std::string& text, sys_seconds now, std::opt
 }
 
 Report make_report(const Ledger& ledger, Window window,
-                   const std::function<bool(const std::string& account)>& visible) {
-  Reporter reporter(window);
+                   const std::function<bool(const std::string& account)>& visible,
+                   const std::function<std::string(const Plan&)>& group_of) {
+  Reporter reporter(
+      window, group_of ? group_of : [](const Plan& plan) { return plan.account; });
   for (const auto& plan : ledger.plans_between(window)) {
     if (plan.phase != Phase::kBooking && plan.phase != Phase::kPending && visible(plan.account))
       reporter.add(plan, ledger.usage(plan.id));
@@ -147,11 +160,11 @@ json to_json(const NodeSeconds& spent) {
           {"lost_hours", hours(spent.lost)}};
 }
 
-json to_json(const Report& report) {
+json to_json(const Report& report, const std::string& by_tag) {
   json lines = json::array();
   for (const auto& line : report.lines) {
     json row = to_json(line.spent);
-    row.update({{"account", line.account},
+    row.update({{by_tag.empty() ? "account" : "value", line.group},
                 {"month", line.month},
                 {"plans", line.plans},
                 {"booked_hours", hours(line.booked)},
@@ -160,9 +173,11 @@ json to_json(const Report& report) {
                 {"currency", line.currency}});
     lines.push_back(std::move(row));
   }
-  return {{"from", report.window.start.time_since_epoch().count()},
-          {"to", report.window.end.time_since_epoch().count()},
-          {"lines", lines}};
+  json answer{{"from", report.window.start.time_since_epoch().count()},
+              {"to", report.window.end.time_since_epoch().count()},
+              {"lines", lines}};
+  if (!by_tag.empty()) answer["tag"] = by_tag;
+  return answer;
 }
 
 std::string report_text(const json& report) {
@@ -171,11 +186,13 @@ std::string report_text(const json& report) {
   };
   std::string text = fmt::format("node-hours and money from {} to {}\n", time("from"), time("to"));
   if (report.at("lines").empty()) return text + "no plans\n";
-  text += fmt::format("{:<20} {:<8} {:>5} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}\n", "ACCOUNT", "MONTH",
-                      "PLANS", "BOOKED", "USED", "IDLE", "LOST", "PRICE", "REFUND");
+  text += fmt::format("{:<20} {:<8} {:>5} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}\n",
+                      report.value("tag", "ACCOUNT"), "MONTH", "PLANS", "BOOKED", "USED", "IDLE", "LOST",
+                      "PRICE", "REFUND");
   for (const auto& line : report.at("lines")) {
+    const auto group = cell(line.at(group_column(report)));
     text += fmt::format("{:<20} {:<8} {:>5} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12} {}\n",
-                        cell(line.at("account")), cell(line.at("month")), cell(line.at("plans")),
+                        group.empty() ? "-" : group, cell(line.at("month")), cell(line.at("plans")),
                         cell(line.at("booked_hours")), cell(line.at("used_hours")),
                         cell(line.at("idle_hours")), cell(line.at("lost_hours")), cell(line.at("price")),
                         cell(line.at("refund")), cell(line.at("currency")));
@@ -184,9 +201,10 @@ std::string report_text(const json& report) {
 }
 
 std::string report_csv(const json& report) {
-  std::string text = fmt::format("{}\n", fmt::join(kColumns, ","));
+  const char* group = group_column(report);
+  std::string text = fmt::format("{},{}\n", report.value("tag", group), fmt::join(kColumns, ","));
   for (const auto& line : report.at("lines")) {
-    std::vector<std::string> cells;
+    std::vector<std::string> cells{cell(line.at(group))};
     for (const char* column : kColumns) cells.push_back(cell(line.at(column)));
     text += fmt::format("{}\n", fmt::join(cells, ","));
   }

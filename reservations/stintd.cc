@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// stintd: the plan service. Runs in the foreground as SlurmUser or root; ends on SIGTERM or SIGINT.
+// stintd: the plan service. Runs in the foreground as SlurmUser or root; ends on SIGTERM or SIGINT, reads
+// stint.conf again on SIGHUP.
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,8 +15,10 @@
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "base/command_line.h"
 #include "base/config.h"
@@ -66,7 +69,21 @@ void check_user(const Config& config) {
        ::geteuid());
 }
 
-// Blocked here, before any thread begins, so that only told_to_end_before() gets them.
+// What stint.conf says.
+struct Setup {
+  std::string path;  // as it was asked for
+  Config config;
+  Settings settings;
+};
+
+Setup load_setup(const std::string& path) {
+  Setup setup{path, load_config(path), {}};
+  setup.settings = read_settings(setup.config);
+  check_user(setup.config);
+  return setup;
+}
+
+// Blocked here, before any thread begins, so that only next_call() gets them.
 sigset_t block_signals() {
   sigset_t signals;
   sigemptyset(&signals);
@@ -78,21 +95,31 @@ sigset_t block_signals() {
   return signals;
 }
 
-// True: told to end. False: `over` holds.
-bool told_to_end_before(const sigset_t& signals, const std::function<bool()>& over) {
+// What a signal asks for.
+struct Call {
+  bool end = false;
+  std::optional<Setup> setup;  // go on with this one
+};
+
+// Neither where `over` holds before a signal comes. A stint.conf that is wrong changes nothing.
+Call next_call(const sigset_t& signals, const std::string& path, const std::function<bool()>& over) {
   constexpr timespec kTick{0, 50'000'000};
   while (!over()) {
     const int signal = sigtimedwait(&signals, nullptr, &kTick);
     if (signal <= 0) continue;
-    if (signal == SIGHUP) {
-      spdlog::warn("signal {}: stint.conf is read at the start only; restart stintd for a changed one",
-                   signal);
-      continue;
+    if (signal != SIGHUP) {
+      spdlog::info("signal {}: ending", signal);
+      return {true, std::nullopt};
     }
-    spdlog::info("signal {}: ending", signal);
-    return true;
+    try {
+      auto setup = load_setup(path);
+      spdlog::info("signal {}: {} is read again", signal, setup.config.path);
+      return {false, std::move(setup)};
+    } catch (const Error& error) {
+      spdlog::error("signal {}: {}; nothing is changed", signal, error.what());
+    }
   }
-  return false;
+  return {};
 }
 
 // A call to a controller that is away may block for long; the ledger stands a kill at any point.
@@ -157,9 +184,10 @@ std::unique_ptr<Notifier> notifier(Ledger& ledger, const Book& book, Metrics& me
       [by = settings.notices](const Notice& notice, std::int64_t id) { deliver(by, notice, id); });
 }
 
-// Until told to end (true), or until another host's slurmctld takes control (false).
-bool serve_in_control(const Config& config, const Settings& settings, const sigset_t& signals,
-                      Cluster& cluster, const InControl& control) {
+// Until a signal comes, or another host's slurmctld takes control.
+Call serve_in_control(const Setup& setup, const sigset_t& signals, Cluster& cluster,
+                      const InControl& control) {
+  const auto& [path, config, settings] = setup;
   LockFile lock(settings.ledger + ".lock");
   const std::unique_ptr<Ledger> opened = open_ledger(settings.ledger, lock);
   Ledger& ledger = *opened;
@@ -208,36 +236,48 @@ bool serve_in_control(const Config& config, const Settings& settings, const sigs
   std::thread http([&] { server.serve(); });
   spdlog::info("version {} listens on {}:{}, ledger {}", STINT_VERSION, settings.listen_host,
                settings.listen_port, settings.ledger);
-  const bool told = told_to_end_before(signals, [&] { return !control.here(); });
-  if (told) end_soon_in_any_case();
+  auto call = next_call(signals, path, [&] { return !control.here(); });
+  if (call.end) end_soon_in_any_case();
   server.stop();
   http.join();
-  return told;
+  return call;
 }
 
 // Beside a backup controller, the stintd of the host that has lost control may need a moment to let go.
-bool serve_when_free(const Config& config, const Settings& settings, const sigset_t& signals,
-                     Cluster& cluster, const InControl& control) {
+Call serve_when_free(const Setup& setup, const sigset_t& signals, Cluster& cluster,
+                     const InControl& control) {
   try {
-    return serve_in_control(config, settings, signals, cluster, control);
+    return serve_in_control(setup, signals, cluster, control);
   } catch (const Error& error) {
     if (!control.has_rivals()) throw;
     spdlog::error("{}; tries again", error.what());
     const auto again = std::chrono::steady_clock::now() + kControlEvery;
-    return told_to_end_before(signals, [&] { return std::chrono::steady_clock::now() > again; });
+    return next_call(signals, setup.path, [&] { return std::chrono::steady_clock::now() > again; });
   }
 }
 
-void serve(const Config& config) {
-  const Settings settings = read_settings(config);
-  check_user(config);
-  start_logging("stintd", settings.log_level);
+void serve(const std::string& path) {
+  Setup setup = load_setup(path);
+  std::optional<Setup> before;  // of one that nobody has served with yet
+  start_logging("stintd", setup.settings.log_level);
   const sigset_t signals = block_signals();
   const auto cluster = connect_slurm();
   const InControl control;
-  do {
-    if (told_to_end_before(signals, [&] { return control.here(); })) return end_soon_in_any_case();
-  } while (!serve_when_free(config, settings, signals, *cluster, control));
+  for (;;) {
+    auto call = next_call(signals, path, [&] { return control.here(); });
+    try {
+      if (!call.end && !call.setup) call = serve_when_free(setup, signals, *cluster, control);
+      before.reset();
+    } catch (const Error& error) {
+      if (!before) throw;
+      spdlog::error("{}; goes on as before", error.what());
+      call.setup = std::exchange(before, std::nullopt);
+    }
+    if (call.end) return end_soon_in_any_case();
+    if (!call.setup) continue;
+    before = std::exchange(setup, *std::move(call.setup));
+    set_log_level(setup.settings.log_level);
+  }
 }
 
 void back_up(const Config& config, const std::string& file) {
@@ -317,7 +357,7 @@ int main(int argc, char** argv) {
     } else if (restore->parsed()) {
       stint::reservations::restore(config, file);
     } else {
-      stint::reservations::serve(config);
+      stint::reservations::serve(config_path);
     }
     return 0;
   } catch (const std::exception& error) {

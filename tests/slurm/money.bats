@@ -93,6 +93,15 @@ used() { [[ $(of_account lab used_hours) != 0.0 ]]; }
   [[ $output == "stint: report: account lab is not yours; you may charge nobody"* ]]
 }
 
+@test "node-hours that were lost to a failure are shown apart from those that were idle" {
+  stint plan create --name broken --nodes 5 --duration 1h
+  scontrol update nodename=node5 state=drain reason=test
+  shows_lost() { stint plan show broken | grep -E '^node-hours +0\.00 used, 0\.[0-9]+ idle, 0\.0[1-9] lost$'; }
+  wait_until 60 shows_lost
+  [[ $(stint plan show broken --format json | jq '.usage | .lost_hours <= .idle_hours / 4') == true ]]
+  scontrol update nodename=node5 state=resume
+}
+
 @test "wrong months and days are refused by name" {
   run -1 stint plan report --month 2026-13
   [[ $output == "stint: report: --month: '2026-13' is no month; write 2026-11" ]]

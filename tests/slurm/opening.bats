@@ -11,7 +11,7 @@ setup_file() {
   export SITE
   chmod 755 "$SITE"
   site_check >"$SITE/check" && chmod +x "$SITE/check"
-  lab_up --nodes 8 --asleep 1 --stint health.timeout=8s \
+  lab_up --nodes 8 --asleep 1 --stint price.node_hour=12 --stint health.timeout=8s \
     --stint health.free_memory=1 --stint health.free_disk=0 --stint health.shared_memory=0 --stint "health.command=$SITE/check"
   scontrol update nodename=node[1-6] availablefeatures=plain activefeatures=plain
   scontrol update nodename=node7 availablefeatures=busy activefeatures=busy
@@ -106,6 +106,13 @@ no_check_runs() { [[ $(squeue --noheader --format %j) != *stint-check* ]]; }
   wait_until 20 job_is "$job" COMPLETED
   (($(date -d "$(field "$job" StartTime)" +%s) - $(start_of sound) <= 10))
   [[ " $(scontrol show hostnames "$(field "$job" NodeList)" | paste -sd' ') " != *" node"[23]" "* ]]
+}
+
+@test "an opening is not billed: hours count from the plan's start, at the price of its own nodes" {
+  measured=$(stint plan show sound --format json)
+  passed=$((EPOCHSECONDS - $(start_of sound)))
+  jq -e --argjson most $((2 * passed)) '.usage | (.used_hours + .idle_hours + .lost_hours) * 3600 | . > 0 and . <= $most' <<<"$measured"
+  [[ $(jq -r .price.amount <<<"$measured") == 2.00 ]]
 }
 
 @test "history says how the openings went, and names what was not checked and why" {

@@ -90,3 +90,18 @@ agree() { [[ $(plans_now) == "$(reservations_now)" ]]; }
   [[ $(reservation_nodes stranger.0) == node6 ]]
   scontrol delete reservation=stranger.0
 }
+
+@test "tags find a plan, change and stay, and group the report" {
+  stint plan create --name tagged --nodes 1 --duration 1h --tag project=llm --tag team=a
+  run -0 stint plan list --tag project
+  [[ ${lines[0]} == *TAGS && ${lines[1]} == tagged*"project=llm,team=a" && ${#lines[@]} == 2 ]]
+  [[ $(stint plan list --tag project=llm --tag team=b --format json) == "[]" ]]
+  stint plan tag tagged team=b cost-center=4711 --remove project
+  [[ $(stint plan show tagged) == *"tags "*"cost-center=4711,team=b"* ]]
+  [[ $(stint plan history tagged) == *root*tagged*"cost-center=4711,team=b; without project"* ]]
+  refused "only its owner or an operator may tag it" as_nobody stint plan tag tagged team=c
+  refused "tag 'team' is given twice" stint plan tag tagged team=c team=d
+  lab kill stintd
+  lab revive stintd
+  [[ $(stint plan report --by-tag team --format csv | grep ^b,) == "b,$(date +%Y-%m),1,"* ]]
+}

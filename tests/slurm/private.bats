@@ -5,7 +5,8 @@ load lab
 bats_require_minimum_version 1.5.0
 
 setup_file() {
-  lab_up --nodes 4 --slurm PrivateData=nodes,jobs --stint policy.book=everyone
+  lab_up --nodes 4 --slurm PrivateData=nodes,jobs --stint policy.book=everyone \
+    --stint policy.approve_above_nodes=1 --stint policy.approvers=daemon
   chmod 755 "$STINT_LAB"
   stint plan create --name secret --nodes 1 --duration 1h
   as_nobody stint plan create --name mine --nodes 1 --duration 1h
@@ -25,10 +26,12 @@ page_has() { curl --silent "http://$ADDRESS/" | grep -q -- "$1"; }
 }
 
 @test "another's plan is answered like one that is not there" {
-  for verb in show history cancel; do
-    run -1 as_nobody stint plan "$verb" secret
+  for verb in show history cancel "tag --remove project"; do
+    # shellcheck disable=SC2086  # words are wanted
+    run -1 as_nobody stint plan $verb secret
     [[ $output == "stint: plan secret: there is no such plan; see 'stint plan list'" ]]
-    run -1 as_nobody stint plan "$verb" nonesuch
+    # shellcheck disable=SC2086
+    run -1 as_nobody stint plan $verb nonesuch
     [[ $output == "stint: plan nonesuch: there is no such plan; see 'stint plan list'" ]]
   done
   run -1 as_nobody stint plan create --name secret --nodes 1 --duration 1h
@@ -52,4 +55,17 @@ page_has() { curl --silent "http://$ADDRESS/" | grep -q -- "$1"; }
   wait_until 20 job_is "$job" RUNNING
   run -1 as_nobody sbatch --training-plan=secret --output=/dev/null --wrap true
   scancel "$job"
+}
+
+@test "who may approve a plan sees it while it waits, and only then" {
+  as_nobody stint plan create --name asks --nodes 2 --start now+2h --duration 1h --tag project=llm
+  [[ $(as_user daemon stint plan list --format json | jq -r '.[] | "\(.name) \(.state)"') == "asks pending" ]]
+  [[ $(as_user daemon stint plan history asks) == *"asked for"* ]]
+  run -1 as_user daemon stint plan tag asks project=own
+  [[ $output == "stint: plan asks: belongs to nobody; only its owner or an operator may tag it" ]]
+  as_user daemon stint plan approve asks
+  [[ $(as_user daemon stint plan list --tag project --format json) == "[]" ]]
+  run -1 as_user daemon stint plan show asks
+  [[ $output == "stint: plan asks: there is no such plan; see 'stint plan list'" ]]
+  [[ $(as_nobody stint plan list --tag project=llm --format json | jq -r '.[].state') == scheduled ]]
 }

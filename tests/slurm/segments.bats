@@ -11,7 +11,7 @@ bats_require_minimum_version 1.5.0
 export LARGE_STEPS=data.global_batch_size=64
 
 setup_file() {
-  lab_up --nodes 6 --stint policy.warn_before=20s --stint policy.keep_jobs=15s
+  lab_up --nodes 7 --stint policy.warn_before=20s --stint policy.keep_jobs=15s
   "$BATS_TEST_DIRNAME/../lab/setup" && mkdir -p "$STINT_LAB/work"
   stint plan create --name trial --nodes 2 --spares 0 --duration 1h
   start_training ",$LARGE_STEPS"
@@ -28,26 +28,31 @@ teardown_file() {
   lab_down
 }
 
-# Three segments of "gaps" and two of "roll", booked by offers around two reservations of an admin, who then moves
+# Three segments of "gaps" and two of "roll" and "turn", booked by offers around two reservations of an admin, who then moves
 # everything closer together: stintd follows.
 book_plans() {
-  local start=$((EPOCHSECONDS + 3600)) offer
+  local start=$((EPOCHSECONDS + 3600)) offer name
   scontrol create reservation ReservationName=block1 StartTime="$(when $start)" Duration=30 Nodes=ALL Users=root
   scontrol create reservation ReservationName=block2 StartTime="$(when $((start + 5400)))" Duration=30 Nodes=ALL Users=root
   offer=$(stint plan search --nodes 3 --duration 2h50m --segments 3 --min-segment 10m --before now+4h --format json | jq -r '.offers[0].id')
   stint plan create --name gaps --offer "$offer"
-  offer=$(stint plan search --nodes 1 --duration 1h50m --segments 2 --min-segment 10m --before now+3h --format json | jq -r '.offers[0].id')
-  stint plan create --name roll --offer "$offer"
+  for name in roll turn; do
+    offer=$(stint plan search --nodes 1 --duration 1h50m --segments 2 --min-segment 10m --before now+3h --format json | jq -r '.offers[0].id')
+    stint plan create --name "$name" --offer "$offer"
+  done
   scontrol delete ReservationName=block1
   scontrol delete ReservationName=block2
   local now=$EPOCHSECONDS
   shift_segment gaps.0 0 $((now + 75))
   shift_segment gaps.1 $((now + 90)) $((now + 165))
   shift_segment gaps.2 $((now + 180)) $((now + 1200))
-  shift_segment roll.0 0 $((now + 70))
-  shift_segment roll.1 $((now + 70)) $((now + 300))
+  for name in roll turn; do
+    shift_segment "$name.0" 0 $((now + 70))
+    shift_segment "$name.1" $((now + 70)) $((now + 300))
+  done
   wait_until 10 plan_ends gaps 2 $((now + 1200))
   wait_until 10 plan_ends roll 0 $((now + 70))
+  wait_until 10 plan_ends turn 0 $((now + 70))
   stint plan create --name short --nodes 1 --spares 0 --duration 80s
   stint plan create --name later --nodes 1 --spares 0 --start now+40s --duration 5m
 }
@@ -80,6 +85,7 @@ S
   submit --training-plan=gaps --recipe="$tiny,run.steps=300,resources.nodes=2" --wrap stint-train >job.gaps
   submit --training-plan=gaps -t50 -N1 -o out.steps steps.sh >job.steps  # more time than its segments have
   submit --training-plan=roll -N1 -o out.roll --wrap 'sleep 90; echo slept' >job.roll
+  submit --training-plan=turn --recipe="$tiny,run.steps=160,resources.nodes=1" --wrap stint-train >job.turn
   submit --training-plan=short --recipe="$(<recipe.short)" --wrap stint-train >job.short
   submit --training-plan=short -N1 -o out.waits --wrap 'echo ran' >job.waits
   submit --training-plan=later -N1 -o out.later --wrap 'sleep 2' >job.later
@@ -94,7 +100,7 @@ pace_runs() {
     now=${EPOCHREALTIME/./}
     ahead=$(((now - last) / 5000))  # hundredths of a step
     last=$now
-    for name in gaps short; do
+    for name in gaps short turn; do
       log=$STINT_LAB/work/$(<"$STINT_LAB/work/job.$name")/log.jsonl
       steps=$(grep -c '"event":"step"' "$log") || steps=0
       allowed[$name]=$((${allowed[$name]:-0} + ahead))
@@ -162,6 +168,15 @@ comment_says_over() { scontrol show job "$job" | grep "AdminComment=stint plan=s
   wait_until 120 job_is "$job" COMPLETED
   [[ $(restarts_of_job) == 0 && $(field "$job" Reservation) == roll.1 ]]
   grep -qx slept "$STINT_LAB/work/out.roll"
+}
+
+@test "where segments follow on the same nodes a run trains on: it does not stop, save or start again" {
+  use_run turn
+  wait_until 150 job_is "$job" COMPLETED || { tail -n 40 "$STINT_LAB/work/slurm-$job.out" >&2; return 1; }
+  [[ $(restarts_of_job) == 0 && $(field "$job" Reservation) == turn.1 ]]
+  [[ $(count_events start) == 1 && $(count_events segment_end) == 0 ]]
+  [[ $(log_events step | jq .step | paste -sd' ') == $(seq 160 | paste -sd' ') ]]
+  [[ $(log_events finish | jq --argjson end "$(segment turn 0 end)" '.t > $end') == true ]]
 }
 
 @test "a run trains through three segments with gaps: no step lost or done twice, little idle, the same weights" {

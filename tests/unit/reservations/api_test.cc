@@ -130,6 +130,44 @@ TEST_F(ApiTest, AQuoteSaysSo) {
   EXPECT_EQ(call("GET", "/v1/plans/demo").status, 404);
 }
 
+TEST_F(ApiTest, ACancelThatIsOnlyAskedAboutChangesNothingAndSaysWhatItWouldEnd) {
+  call("POST", "/v1/plans", R"({"name":"demo","nodes":4,"duration":600})");
+  cluster_.add_job(7, {"node1"}, "demo.0").uid = 0;
+  lookout_.look();
+  EXPECT_THAT(error_of(call("DELETE", "/v1/plans/demo", R"({"quote":true})")), HasSubstr("job 7 is in it"));
+  const auto quote = call("DELETE", "/v1/plans/demo", R"({"quote":true,"force":true})");
+  ASSERT_EQ(quote.status, 200) << quote.body;
+  EXPECT_EQ(quote.body["state"], "active");
+  EXPECT_EQ(quote.body["jobs"][0]["id"], 7);
+  EXPECT_EQ(quote.body["gives_back"], "");
+  EXPECT_EQ(call("GET", "/v1/plans/demo").body["state"], "active");
+  EXPECT_EQ(cluster_.jobs().size(), 1U);
+  EXPECT_EQ(call("DELETE", "/v1/plans/demo", R"({"now":true})").status, 400);
+}
+
+TEST_F(ApiTest, TagsAreWrittenAndReportedByWhoMaySeeThePlan) {
+  constexpr std::uint32_t kMember = 65'534;
+  cluster_.accounts_[0] = {"lab"};
+  cluster_.accounts_[kMember] = {"lab"};
+  call("POST", "/v1/plans", R"({"name":"demo","nodes":4,"duration":600,"tags":{"project":"llm"}})");
+  const auto tagged = call("POST", "/v1/plans/demo/tags", R"({"set":{"team":"a"},"remove":["project"]})");
+  ASSERT_EQ(tagged.status, 200) << tagged.body;
+  EXPECT_EQ(tagged.body["tags"], (nlohmann::json{{"team", "a"}}));
+  EXPECT_EQ(call("POST", "/v1/plans/demo/tags", R"({"set":{"team":"a"}})", kMember).status, 403);
+  EXPECT_EQ(call("POST", "/v1/plans/demo/tags", R"({"set":{"te am":"a"}})").status, 400);
+  const auto value_for = [&](std::uint32_t uid) {
+    return call("POST", "/v1/report", R"({"by_tag":"team","account":"lab"})", uid).body["lines"][0]["value"];
+  };
+  EXPECT_EQ(value_for(0), "a");
+  EXPECT_EQ(value_for(kMember), "a");
+  cluster_.private_data = true;
+  lookout_.look();
+  EXPECT_EQ(value_for(0), "a");
+  EXPECT_EQ(value_for(kMember), "");
+  EXPECT_EQ(call("POST", "/v1/plans/demo/tags", R"({"set":{"team":"a"}})", kMember).status, 404);
+  EXPECT_EQ(call("POST", "/v1/report", R"({"by_tag":"te am"})").status, 400);
+}
+
 TEST_F(ApiTest, BadRequestsGetAStatusAndAReason) {
   EXPECT_EQ(call("POST", "/v1/plans", "not json").status, 400);
   EXPECT_EQ(call("POST", "/v1/plans", std::string("\x00\xff\xfe", 3)).status, 400);

@@ -97,6 +97,7 @@ class World : public BookTest {
     if (!plan || plan->phase == Phase::kFailed || plan->phase == Phase::kCancelled) return "nothing";
     std::string text = fmt::format("{} {}+{} {} of {}, {}", to_string(plan->phase), plan->nodes, plan->spares,
                                    plan->price.amount(), plan->owner, fmt::join(plan->users, ","));
+    text += fmt::format(" [{}]", to_string(plan->tags));
     for (const auto& segment : plan->segments) {
       text += fmt::format("; {} {} {}-{}", segment.reservation, fmt::join(segment.nodes, ","),
                           segment.start.time_since_epoch().count(), segment.end.time_since_epoch().count());
@@ -206,6 +207,10 @@ std::vector<Operation> operations() {
       {"share", demo,
        [](World& w) {
          w.book().share("demo", {{"daemon"}, {}, {}, {}}, kRoot);
+       }},
+      {"tag", demo,
+       [](World& w) {
+         w.book().tag("demo", {{{"project", "llm"}}, {}}, kRoot);
        }},
       {"transfer", demo, [](World& w) { w.book().transfer("demo", "daemon", kRoot); }},
       {"cancel", demo, [](World& w) { w.book().cancel("demo", kRoot, false); }},

@@ -36,6 +36,7 @@ Plan demo(const std::string& name = "demo") {
   plan.spares = 1;
   plan.price = {167, "EUR", Rate{2'500'000}, {}};
   plan.switches = 2;
+  plan.tags = {{"project", "llm"}, {"team", "a/b"}};
   plan.created = at(50);
   plan.segments.push_back({name + ".0", at(100), at(200), {"node1", "node2"}});
   return plan;
@@ -66,6 +67,7 @@ TEST(Ledger, PlanSurvivesClosingAndOpening) {
   EXPECT_THAT(plan->uids, testing::ElementsAre(4'000'000'000U, 1'001U));
   EXPECT_EQ(plan->price.amount(), "1.67");
   EXPECT_EQ(plan->price.rate.format(), "2.50");
+  EXPECT_EQ(to_string(plan->tags), "project=llm,team=a/b");
   ASSERT_EQ(plan->segments.size(), 1U);
   EXPECT_EQ(plan->segments[0].end, at(200));
   EXPECT_THAT(plan->segments[0].nodes, testing::ElementsAre("node1", "node2"));
@@ -90,13 +92,18 @@ TEST(Ledger, OneOfAnOlderVersionIsBroughtUpAndKeepsItsPlans) {
         "ALTER TABLE plans DROP COLUMN kept_cents; ALTER TABLE plans DROP COLUMN kept_until; "
         "ALTER TABLE plans DROP COLUMN priced_gpus; ALTER TABLE plans DROP COLUMN accounts; "
         "ALTER TABLE plans DROP COLUMN members; ALTER TABLE plans DROP COLUMN member_uids; "
-        "ALTER TABLE segments DROP COLUMN released; DROP TABLE idle; DROP TABLE notice_mark; DROP TABLE "
+        "ALTER TABLE plans DROP COLUMN tags; ALTER TABLE segments DROP COLUMN released; DROP TABLE idle; "
+        "DROP TABLE notice_mark; DROP TABLE "
         "outbox; "
         "PRAGMA user_version = 1");
   }
   Ledger ledger(path);
-  EXPECT_TRUE(ledger.find_plan("demo"));
-  ledger.add_history(id, {5.5, "alice", "booked", "4 nodes"});
+  auto plan = ledger.find_plan("demo");
+  ASSERT_TRUE(plan);
+  EXPECT_TRUE(plan->tags.empty());
+  plan->tags = {{"project", "llm"}};
+  ledger.set_tags(*plan, {5.5, "alice", "tagged", "project=llm"});
+  EXPECT_EQ(to_string(ledger.find_plan("demo")->tags), "project=llm");
   ASSERT_EQ(ledger.history(id).size(), 1U);
   EXPECT_EQ(ledger.history(id)[0].who, "alice");
   EXPECT_TRUE(ledger.history(id + 1).empty());

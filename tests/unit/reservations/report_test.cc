@@ -107,7 +107,7 @@ TEST_F(ReportTest, OnlyVisibleAccountsAreTold) {
   const auto mine =
       make_report(ledger_, kBoth, [](const std::string& account) { return account == "maths"; });
   ASSERT_EQ(mine.lines.size(), 1U);
-  EXPECT_EQ(mine.lines[0].account, "maths");
+  EXPECT_EQ(mine.lines[0].group, "maths");
   EXPECT_EQ(report().at("lines").size(), 2U);
 }
 
@@ -119,6 +119,20 @@ TEST_F(ReportTest, ItIsATableAndCommaSeparatedValues) {
   EXPECT_THAT(report_text(report()), HasSubstr("from 2026-11-01T00:00:00 to 2027-01-01T00:00:00\nACCOUNT"));
   EXPECT_THAT(report_text(report()), HasSubstr("\nphysics"));
   EXPECT_THAT(report_text(to_json(Report{kBoth, {}})), HasSubstr("no plans\n"));
+}
+
+TEST_F(ReportTest, ATagsValuesGroupPlansOfAllAccounts) {
+  add("physics", {kNovember, kNovember + hours{10}});
+  add("maths", {kNovember, kNovember + hours{10}});
+  add("maths", {kNovember, kNovember + hours{10}});
+  const auto first_two = [](const Plan& plan) { return plan.id <= 2 ? "llm" : ""; };
+  const auto report = to_json(make_report(ledger_, kBoth, everybody, first_two), "project");
+  EXPECT_EQ(report_csv(report),
+            "project,month,plans,booked_hours,used_hours,idle_hours,lost_hours,price,refund,currency\n"
+            ",2026-11,1,20.00,0.00,0.00,0.00,10.00,0.00,EUR\n"
+            "llm,2026-11,2,40.00,0.00,0.00,0.00,20.00,0.00,EUR\n");
+  EXPECT_THAT(report_text(report), HasSubstr("\nproject "));
+  EXPECT_THAT(report_text(report), HasSubstr("\n-  "));
 }
 
 TEST_F(ReportTest, RequestsAreWholeLocalDaysAndThisMonthWhenNoneIsNamed) {
