@@ -2,6 +2,7 @@
 #include "trainer/comm/memory.h"
 
 #include <fmt/format.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <cassert>
@@ -50,6 +51,8 @@ class MemoryNetwork::Endpoint final : public Transport {
   Outcome test(Request request) override;
   bool arrived(int peer, Tag tag) override;
   bool progress() override { return false; }
+  void sleep(std::chrono::microseconds /*limit*/) override { sched_yield(); }
+  void wake() override {}
   Status failure() const override { return failure_; }
   void abort() override;
 

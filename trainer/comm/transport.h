@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a collective needs of a network: tagged messages between the ranks of one view that are posted, polled
-// and given up, never waited for. Knows nothing of sums, deadlines and view changes. One thread a transport.
+// and given up. Knows nothing of sums, deadlines and view changes. One thread a transport.
 // Failures are values: a dead peer fails the requests that need it and no others.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -39,6 +40,10 @@ class Transport {
   virtual bool arrived(int peer, Tag tag) = 0;
   // Moves what can be moved; false if nothing could.
   virtual bool progress() = 0;
+  // Lets others run until something may have moved here, for at most so long. wake(), which any thread may
+  // call, ends it, or the next one.
+  virtual void sleep(std::chrono::microseconds limit) = 0;
+  virtual void wake() = 0;
   // Why test() said kFailed.
   virtual Status failure() const = 0;
   // Gives up all requests and tells the peers, as far as possible, by closing the connections to them.

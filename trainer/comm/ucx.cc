@@ -3,11 +3,16 @@
 
 #include <dlfcn.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <ucp/api/ucp.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cassert>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -106,7 +111,7 @@ Context make_context(const UcxOptions& options) {
   const Config config = read_config(options);
   ucp_params_t params{};
   params.field_mask = UCP_PARAM_FIELD_FEATURES;
-  params.features = UCP_FEATURE_TAG;
+  params.features = UCP_FEATURE_TAG | UCP_FEATURE_WAKEUP;
   ucp_context_h context = nullptr;
   check(ucp_init(&params, config.get(), &context), "start");
   return Context(context);
@@ -120,6 +125,32 @@ Worker make_worker(ucp_context_h context) {
   check(ucp_worker_create(context, &params, &worker), "open a worker");
   return Worker(worker);
 }
+
+int events_of(ucp_worker_h worker) {
+  int descriptor = -1;
+  check(ucp_worker_get_efd(worker, &descriptor), "get the worker's events");
+  return descriptor;
+}
+
+// A descriptor that any thread can make readable.
+class Bell {
+ public:
+  Bell() : descriptor_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (descriptor_ < 0) fail("ucx: cannot make an event descriptor: {}", errno_text(errno));
+  }
+  Bell(const Bell&) = delete;
+  Bell& operator=(const Bell&) = delete;
+  ~Bell() { close(descriptor_); }
+  int descriptor() const { return descriptor_; }
+  void ring() const { eventfd_write(descriptor_, 1); }
+  void silence() const {
+    eventfd_t rings = 0;
+    eventfd_read(descriptor_, &rings);
+  }
+
+ private:
+  int descriptor_;
+};
 
 // UCX believes whatever bytes it is given as an address, so ours carry a checksum.
 constexpr std::size_t kChecksum = sizeof(std::uint64_t);
@@ -144,7 +175,9 @@ std::string checked_address(const std::string& bytes, int rank) {
 class UcxTransport::Impl {
  public:
   explicit Impl(const UcxOptions& options)
-      : context_(make_context(options)), worker_(make_worker(context_.get())) {
+      : context_(make_context(options)),
+        worker_(make_worker(context_.get())),
+        events_(events_of(worker_.get())) {
     give_crash_signals_back();
   }
   ~Impl();
@@ -158,6 +191,8 @@ class UcxTransport::Impl {
   Outcome test(Request request);
   bool arrived(Tag tag) const;
   bool progress();
+  void sleep(std::chrono::microseconds limit);
+  void wake() const { bell_.ring(); }
   const Status& failure() const { return failure_; }
   void abort();
 
@@ -196,6 +231,8 @@ class UcxTransport::Impl {
 
   Context context_;
   Worker worker_;
+  int events_;  // the worker's
+  Bell bell_;
   int rank_ = -1;
   std::uint16_t epoch_ = 0;
   std::vector<Peer> peers_;
@@ -345,6 +382,15 @@ bool UcxTransport::Impl::progress() {
   return false;
 }
 
+// Arming fails while something has come that progress() has not seen yet.
+void UcxTransport::Impl::sleep(std::chrono::microseconds limit) {
+  if (!worker_ || ucp_worker_arm(worker_.get()) != UCS_OK) return;
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(limit);
+  const timespec time{seconds.count(), std::chrono::nanoseconds(limit - seconds).count()};
+  std::array<pollfd, 2> both{{{events_, POLLIN, 0}, {bell_.descriptor(), POLLIN, 0}}};
+  if (ppoll(both.data(), both.size(), &time, nullptr) > 0 && both[1].revents != 0) bell_.silence();
+}
+
 // The epochs below ours are those that agree with it down to some set bit and have a zero there.
 void UcxTransport::Impl::purge_older_views() {
   until_purge_ = kProgressBetweenPurges;
@@ -448,6 +494,12 @@ bool UcxTransport::arrived(int /*peer*/, Tag tag) {
 }
 bool UcxTransport::progress() {
   return impl_->progress();
+}
+void UcxTransport::sleep(std::chrono::microseconds limit) {
+  impl_->sleep(limit);
+}
+void UcxTransport::wake() {
+  impl_->wake();
 }
 Status UcxTransport::failure() const {
   return impl_->failure();

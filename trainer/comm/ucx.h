@@ -42,6 +42,8 @@ class UcxTransport final : public Transport {
   Outcome test(Request request) override;
   bool arrived(int peer, Tag tag) override;
   bool progress() override;
+  void sleep(std::chrono::microseconds limit) override;
+  void wake() override;
   Status failure() const override;
   void abort() override;
 

@@ -137,8 +137,9 @@ def cases_of(network: Network, times: Times) -> list[Case]:
         for peer in ("gloo", "open mpi"):
             better = min(times["gloo", size], times["open mpi", size])
             target = f"at most 1/{FASTER:g} of the better peer's"
-            # What the plain ring does is the links' limit; a peer that is near it leaves no such room.
-            held = not network.reported_only and (network.thin or size < LARGEST)
+            # Large ones are held to the links' limit, which the plain ring shows: a ring that reaches it leaves room
+            # only where the uplink is thin, which others load more than they need.
+            held = not network.reported_only and (network.thin or size < MIB)
             cases.append(Case(f"{network.name}, {size_text(size)}, {peer}", round(ours, 1), round(times[peer, size], 1),
                               "us", target if held else "none", not held or ours * FASTER <= better))
     ours, plain = (bus_bandwidth(times[what, LARGEST]) for what in ("stint", "plain"))
