@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# stint_test(NAME <name> LABEL <lint|unit|net|slurm> [ONE_PROCESS] SOURCES … [LIBS …] [TIMEOUT seconds])
-# One GoogleTest program. Each TEST becomes a CTest test of its own, unless ONE_PROCESS
-# is given (programs that take long to start, such as those on libtorch).
+# stint_test(NAME <name> LABEL <lint|unit|net|slurm> [ONE_PROCESS | TORCH] SOURCES … [LIBS …] [TIMEOUT seconds])
+# One GoogleTest program. Each TEST becomes a CTest test of its own, unless ONE_PROCESS is given (programs that take long
+# to start). TORCH: the same for those on libtorch; they have the label torch too, and the target torch_tests builds them.
 #
 # The headers that nearly every test includes cost more time than the tests in them: they are compiled once. Tests are
 # compiled with less optimisation than what they test.
@@ -16,8 +16,14 @@ target_link_libraries(stint_test_headers PRIVATE GTest::gtest GTest::gmock nlohm
 target_precompile_headers(stint_test_headers PRIVATE <gmock/gmock.h> <gtest/gtest.h> <nlohmann/json.hpp>
   <chrono> <filesystem> <functional> <map> <optional> <set> <string> <thread> <vector>)
 
+add_custom_target(torch_tests)
+
 function(stint_test)
-  cmake_parse_arguments(T "ONE_PROCESS" "NAME;LABEL;TIMEOUT" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(T "ONE_PROCESS;TORCH" "NAME;LABEL;TIMEOUT" "SOURCES;LIBS" ${ARGN})
+  if(T_TORCH)
+    add_dependencies(torch_tests ${T_NAME})
+    list(APPEND T_LABEL torch)
+  endif()
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 60)
   endif()
@@ -26,9 +32,9 @@ function(stint_test)
   target_compile_options(${T_NAME} PRIVATE ${STINT_TEST_OPTIONS})
   target_precompile_headers(${T_NAME} REUSE_FROM stint_test_headers)
   set_target_properties(${T_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
-  if(T_ONE_PROCESS)
+  if(T_ONE_PROCESS OR T_TORCH)
     add_test(NAME ${T_NAME} COMMAND ${T_NAME})
-    set_tests_properties(${T_NAME} PROPERTIES LABELS ${T_LABEL} TIMEOUT ${T_TIMEOUT}
+    set_tests_properties(${T_NAME} PROPERTIES LABELS "${T_LABEL}" TIMEOUT ${T_TIMEOUT}
       ENVIRONMENT LSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/lsan.supp)
   else()
     gtest_discover_tests(${T_NAME} DISCOVERY_MODE PRE_TEST

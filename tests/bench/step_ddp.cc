@@ -145,7 +145,7 @@ class Rank {
 
  private:
   static json start_mathematics() {
-    const auto blas = engine::require_openblas(1);
+    const auto blas = engine::require_blas(1);
     model::start_mathematics(1);
     return {{"blas", blas.kernel}};
   }

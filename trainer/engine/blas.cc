@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "trainer/model/products.h"
 
 namespace stint::engine {
 namespace {
@@ -26,6 +27,11 @@ Function* find(void* library, const char* name) {
 }
 
 }  // namespace
+
+Blas require_blas(int threads) {
+  if (const auto own = model::torch_blas(); !own.empty()) return {"libtorch_cpu.so", "MKL", own};
+  return require_openblas(threads);
+}
 
 Blas require_openblas(int threads) {
   Dl_info where{};

@@ -163,7 +163,7 @@ Connection Worker::join(std::unique_ptr<comm::UcxTransport> transport, const Vie
 
 json Worker::start_mathematics() {
   const int threads = thread_count(recipe_);
-  const Blas blas = require_openblas(threads);
+  const Blas blas = require_blas(threads);
   model::start_mathematics(threads);
   return {{"threads", threads},
           {"kernels", model::kernels_of(model::Operand::kFloat).front()->name},

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/model/arena.h"
 
-#include <sys/mman.h>
-
 #include <cstdint>
 #include <utility>
 
@@ -11,14 +9,16 @@ namespace {
 
 constexpr std::size_t kLine = 64;
 
-void release(std::byte* block, std::size_t bytes) {
-  if (block != nullptr) munmap(block, bytes);
-}
-
 }  // namespace
 
 Arena::~Arena() {
-  release(block_, held_);
+  release();
+}
+
+void Arena::release() {
+  if (block_ != nullptr) device_.release(block_, held_);
+  block_ = nullptr;
+  held_ = 0;
 }
 
 void Arena::ask(std::function<void(void*)> set, std::int64_t rows, std::int64_t columns,
@@ -36,11 +36,9 @@ bool Arena::allocate() {
   const auto pieces = std::exchange(pieces_, {});
   const std::size_t bytes = std::exchange(wanted_, 0);
   if (bytes > held_) {
-    release(std::exchange(block_, nullptr), std::exchange(held_, 0));
-    void* block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (block == MAP_FAILED) return false;
-    madvise(block, bytes, MADV_HUGEPAGE);  // only a hint
-    block_ = static_cast<std::byte*>(block);
+    release();
+    block_ = static_cast<std::byte*>(device_.allocate(bytes));
+    if (block_ == nullptr) return false;
     held_ = bytes;
   }
   for (const auto& piece : pieces) piece.set(block_ + piece.offset);

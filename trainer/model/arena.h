@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One block of memory for all that a step works in: pieces are asked for, then laid out together, each on a
 // 64-byte line. The block only grows; a smaller set of pieces is laid into what is there. One owner, one
-// thread.
+// thread. The device outlives it.
 #pragma once
 
 #include <cstddef>
@@ -9,11 +9,13 @@
 #include <functional>
 #include <vector>
 
+#include "trainer/model/device.h"
+
 namespace stint::model {
 
 class Arena {
  public:
-  Arena() = default;
+  explicit Arena(Device& device = cpu()) : device_(device) {}
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -39,6 +41,9 @@ class Arena {
   };
   void ask(std::function<void(void*)> set, std::int64_t rows, std::int64_t columns, std::size_t element);
 
+  void release();
+
+  Device& device_;
   std::vector<Piece> pieces_;
   std::size_t wanted_ = 0;
   std::byte* block_ = nullptr;

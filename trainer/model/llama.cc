@@ -2,11 +2,10 @@
 #include "trainer/model/llama.h"
 
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "base/error.h"
-#include "trainer/model/kernels/kernels.h"
 #include "trainer/model/random.h"
 #include "trainer/model/workspace.h"
 
@@ -35,6 +34,7 @@ struct Layer {
 struct Llama::Impl {
   Config config;
   Operand operand;
+  Device& device;
   const Kernels& ops;
   Storage& storage;
   bool checkpointing;
@@ -47,7 +47,7 @@ struct Llama::Impl {
   void* parameters = nullptr;
   float* gradients = nullptr;
 
-  Impl(const Config& c, const Layout& layout, Storage& storage, bool checkpointing);
+  Impl(const Config& c, const Layout& layout, Storage& storage, bool checkpointing, Device& device);
   double run(std::span<const std::int64_t> tokens, std::int64_t batch, double scale, bool backward);
   void run_forward();
   void run_backward();
@@ -78,14 +78,15 @@ struct Llama::Impl {
   }
 };
 
-Llama::Impl::Impl(const Config& c, const Layout& layout, Storage& s, bool again)
+Llama::Impl::Impl(const Config& c, const Layout& layout, Storage& s, bool again, Device& d)
     : config(c),
-      operand(operand_of(c)),
-      ops(*kernels_of(operand).front()),
+      operand(operand_of(c, d)),
+      device(d),
+      ops(device.kernels(operand)),
       storage(s),
       checkpointing(again),
       head_unit(c.tied ? 0 : layout.units().size() - 1),
-      work(c, operand, again) {
+      work(c, operand, again, device) {
   std::size_t unit = 0;
   const auto offset = [&](const std::string& name) {
     return layout.at(name).offset - layout.units()[unit].begin;
@@ -107,7 +108,7 @@ Llama::Impl::Impl(const Config& c, const Layout& layout, Storage& s, bool again)
 }
 
 double Llama::Impl::run(std::span<const std::int64_t> tokens, std::int64_t batch, double scale,
-                        bool backward) {
+                        bool backward) try {
   take_tokens(tokens, batch);
   run_forward();
   enter(head_unit, {norm});
@@ -115,9 +116,11 @@ double Llama::Impl::run(std::span<const std::int64_t> tokens, std::int64_t batch
   normalise(work.layers.back().middle, work.result, norm, work.last, work.last_scale);
   forward_head(scale, backward);
   if (backward) run_backward();
-  double loss = 0;
-  for (std::int64_t r = 0; r < work.rows(); ++r) loss += work.losses[r];
-  return loss * scale;
+  std::vector<double> losses(static_cast<std::size_t>(work.rows()));
+  device.get(losses.data(), work.losses, losses.size() * sizeof(double));
+  return std::accumulate(losses.begin(), losses.end(), 0.0) * scale;
+} catch (const DeviceFailure& failure) {
+  explain(failure);
 }
 
 void Llama::Impl::run_forward() {
@@ -139,7 +142,7 @@ void Llama::Impl::run_forward() {
 
 // From the head's derivative, in work.result.
 void Llama::Impl::run_backward() {
-  std::memset(work.dstream, 0, static_cast<std::size_t>(work.rows() * config.hidden_size) * sizeof(float));
+  device.clear(work.dstream, static_cast<std::size_t>(work.rows() * config.hidden_size) * sizeof(float));
   backward_norm(work.last, work.last_scale, norm);
   if (!config.tied) storage.complete(head_unit);
   for (std::size_t i = layers.size(); i-- > 0;) {
@@ -161,7 +164,7 @@ void Llama::Impl::enter(std::size_t unit, std::initializer_list<Norm> of_unit) {
   if (operand == Operand::kFloat) return;
   for (const Norm& n : of_unit) {
     float* floats = work.norms + n.index * config.hidden_size;
-    std::fill_n(floats, config.hidden_size, 0.0f);
+    device.clear(floats, static_cast<std::size_t>(config.hidden_size) * sizeof(float));
     ops.add(part(parameters, static_cast<std::int64_t>(n.offset)), config.hidden_size, floats);
   }
 }
@@ -190,8 +193,9 @@ void Llama::Impl::take_tokens(std::span<const std::int64_t> tokens, std::int64_t
   work.fit(batch, length);
   for (std::int64_t b = 0; b < batch; ++b) {
     const auto* first = tokens.data() + b * columns;
-    std::copy_n(first, length, work.input + b * length);
-    std::copy_n(first + 1, length, work.target + b * length);
+    const std::size_t bytes = static_cast<std::size_t>(length) * sizeof(std::int64_t);
+    device.put(work.input + b * length, first, bytes);
+    device.put(work.target + b * length, first + 1, bytes);
   }
 }
 
@@ -204,12 +208,12 @@ Matrix Llama::Impl::values(const Weight& weight) const {
 void Llama::Impl::add_gradient(const Weight& weight, const Matrix& dy, const Matrix& x) {
   float* gradient = gradients + weight.offset;
   if (operand == Operand::kFloat)
-    return multiply(operand, dy.transposed(), x, {gradient, weight.rows, weight.columns}, true);
+    return device.multiply(operand, dy.transposed(), x, {gradient, weight.rows, weight.columns}, true);
   const std::int64_t most = std::max<std::int64_t>(1, Workspace::kSlice / weight.columns);
   for (std::int64_t row = 0; row < weight.rows; row += most) {
     const std::int64_t rows = std::min(most, weight.rows - row);
     const Matrix slice{part(dy.data, row), dy.rows, rows, dy.row_stride};
-    multiply(operand, slice.transposed(), x, {work.dweight, rows, weight.columns});
+    device.multiply(operand, slice.transposed(), x, {work.dweight, rows, weight.columns});
     ops.add(work.dweight, rows * weight.columns, gradient + row * weight.columns);
   }
 }
@@ -223,25 +227,25 @@ void Llama::Impl::normalise(const float* x, const void* delta, const Norm& n, fl
 // From work.normed to what is added to the stream, in work.result.
 void Llama::Impl::forward_attention(const Layer& layer, const Activations& a) {
   const auto& shape = work.attention();
-  multiply(operand, matrix(work.normed, config.hidden_size), values(layer.qkv).transposed(),
-           matrix(a.qkv, shape.row()));
+  device.multiply(operand, matrix(work.normed, config.hidden_size), values(layer.qkv).transposed(),
+                  matrix(a.qkv, shape.row()));
   ops.rotate(a.qkv, shape, work.cosine, work.sine, 1);
   ops.attention(a.qkv, shape, a.mixed, a.lse, work.attention_scratch);
-  multiply(operand, matrix(a.mixed, config.query_rows()), values(layer.output).transposed(),
-           matrix(work.result, config.hidden_size));
+  device.multiply(operand, matrix(a.mixed, config.query_rows()), values(layer.output).transposed(),
+                  matrix(work.result, config.hidden_size));
 }
 
 void Llama::Impl::forward_gate_up(const Layer& layer, const Activations& a) {
-  multiply(operand, matrix(work.normed, config.hidden_size), values(layer.gate_up).transposed(),
-           matrix(a.gate_up, 2 * config.intermediate_size));
+  device.multiply(operand, matrix(work.normed, config.hidden_size), values(layer.gate_up).transposed(),
+                  matrix(a.gate_up, 2 * config.intermediate_size));
 }
 
 void Llama::Impl::forward_feed_forward(const Layer& layer, const Activations& a) {
   const std::int64_t width = config.intermediate_size;
   forward_gate_up(layer, a);
   ops.swiglu(a.gate_up, work.rows(), width, work.inside);
-  multiply(operand, matrix(work.inside, width), values(layer.down).transposed(),
-           matrix(work.result, config.hidden_size));
+  device.multiply(operand, matrix(work.inside, width), values(layer.down).transposed(),
+                  matrix(work.result, config.hidden_size));
 }
 
 // From work.normed to the losses; with `backward` also the derivative by work.normed, in work.result. A few
@@ -252,11 +256,11 @@ void Llama::Impl::forward_head(double scale, bool backward) {
     const std::int64_t rows = std::min(work.logit_rows, work.rows() - row), width = config.hidden_size;
     const Matrix x{part(work.normed, row * width), rows, width};
     const Matrix logits{work.logits, rows, config.vocab_size};
-    multiply(operand, x, weight.transposed(), logits);
+    device.multiply(operand, x, weight.transposed(), logits);
     ops.cross_entropy(work.logits, work.target + row, rows, config.vocab_size,
                       backward ? static_cast<float>(scale) : 0.0f, work.losses + row, work.logit_scratch);
     if (!backward) continue;
-    multiply(operand, logits, weight, {part(work.result, row * width), rows, width});
+    device.multiply(operand, logits, weight, {part(work.result, row * width), rows, width});
     add_gradient(head, logits, x);
   }
 }
@@ -271,13 +275,13 @@ void Llama::Impl::backward_feed_forward(const Layer& layer, const Activations& a
   const std::int64_t width = config.intermediate_size;
   const Matrix dy = matrix(dstream(), config.hidden_size), inside = matrix(work.inside, width);
   const Matrix gate_up = matrix(a.gate_up, 2 * width), normed = matrix(work.normed, config.hidden_size);
-  multiply(operand, dy, values(layer.down), inside);
+  device.multiply(operand, dy, values(layer.down), inside);
   ops.swiglu_backward(a.gate_up, work.inside, work.rows(), width);
   add_gradient(layer.down, dy, inside);
   ops.scale_rows(a.middle, a.middle_scale, weight_of(layer.post_norm), work.rows(), config.hidden_size,
                  work.normed);
   add_gradient(layer.gate_up, gate_up, normed);
-  multiply(operand, gate_up, values(layer.gate_up), matrix(work.result, config.hidden_size));
+  device.multiply(operand, gate_up, values(layer.gate_up), matrix(work.result, config.hidden_size));
   backward_norm(a.middle, a.middle_scale, layer.post_norm);
 }
 
@@ -286,18 +290,18 @@ void Llama::Impl::backward_attention(const Layer& layer, const Activations& a) {
   const Matrix dy = matrix(dstream(), config.hidden_size), mixed = matrix(a.mixed, config.query_rows());
   const Matrix dqkv = matrix(work.dqkv, shape.row()), normed = matrix(work.normed, config.hidden_size);
   add_gradient(layer.output, dy, mixed);
-  multiply(operand, dy, values(layer.output), matrix(work.result, config.query_rows()));
+  device.multiply(operand, dy, values(layer.output), matrix(work.result, config.query_rows()));
   ops.attention_backward(a.qkv, a.mixed, work.result, a.lse, shape, work.dqkv, work.attention_scratch);
   ops.rotate(work.dqkv, shape, work.cosine, work.sine, -1);
   ops.scale_rows(a.input, a.input_scale, weight_of(layer.input_norm), work.rows(), config.hidden_size,
                  work.normed);
   add_gradient(layer.qkv, dqkv, normed);
-  multiply(operand, dqkv, values(layer.qkv), matrix(work.result, config.hidden_size));
+  device.multiply(operand, dqkv, values(layer.qkv), matrix(work.result, config.hidden_size));
   backward_norm(a.input, a.input_scale, layer.input_norm);
 }
 
-Llama::Llama(const Config& config, const Layout& layout, Storage& storage, bool checkpointing)
-    : impl_(std::make_unique<Impl>(config, layout, storage, checkpointing)) {}
+Llama::Llama(const Config& config, const Layout& layout, Storage& storage, bool checkpointing, Device& device)
+    : impl_(std::make_unique<Impl>(config, layout, storage, checkpointing, device)) {}
 
 Llama::~Llama() = default;
 
@@ -326,8 +330,8 @@ void Llama::idle() {
   pass(0);
 }
 
-Operand operand_of(const Config& config) {
-  return config.bf16 ? bf16_operand() : Operand::kFloat;
+Operand operand_of(const Config& config, const Device& device) {
+  return config.bf16 ? device.bf16() : Operand::kFloat;
 }
 
 void initialize(const Config& config, const Layout& layout, std::uint64_t seed, std::size_t unit,

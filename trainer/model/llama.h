@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Llama architecture: RMSNorm, rotary embedding (half-split, as Hugging Face), causal grouped-query
-// attention, SwiGLU; forward and backward by hand, on the operations of kernels.h and the products of
-// products.h. Parameters and gradients are in the caller's Storage; all else is laid out at the first call
-// for a shape of batch and kept. One thread a model (OpenMP's and ATen's pool beneath).
+// attention, SwiGLU; forward and backward by hand, on a device's operations and matrix products. Parameters
+// and gradients are in the caller's Storage; all else is laid out at the first call for a shape of batch and
+// kept. One thread a model (OpenMP's and ATen's pool beneath).
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 #include <span>
 
 #include "trainer/model/config.h"
-#include "trainer/model/products.h"
+#include "trainer/model/device.h"
 #include "trainer/model/storage.h"
 
 namespace stint::model {
@@ -21,14 +21,16 @@ void initialize(const Config& config, const Layout& layout, std::uint64_t seed, 
 // The same of all units.
 void initialize(const Config& config, const Layout& layout, std::uint64_t seed, std::span<float> parameters);
 
-// What the model's parameters are.
-Operand operand_of(const Config& config);
+// What the model's parameters are, on this device.
+Operand operand_of(const Config& config, const Device& device = cpu());
 
 class Llama {
  public:
-  // The storage outlives the model. `checkpointing`: only the input of each layer is kept for the backward
-  // pass, which computes the rest again; the same bits in less memory.
-  Llama(const Config& config, const Layout& layout, Storage& storage, bool checkpointing = false);
+  // Storage and device outlive the model; what the storage lends is the device's memory. `checkpointing`:
+  // only the input of each layer is kept for the backward pass, which computes the rest again; the same bits
+  // in less memory.
+  Llama(const Config& config, const Layout& layout, Storage& storage, bool checkpointing = false,
+        Device& device = cpu());
   ~Llama();
   Llama(const Llama&) = delete;
   Llama& operator=(const Llama&) = delete;

@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/model/products.h"
 
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <malloc.h>
 
-#include "base/final_error.h"
+#include "trainer/model/aten.h"
 
 namespace stint::model {
 namespace {
-
-at::Tensor view(Operand type, const Matrix& m) {
-  return at::from_blob(m.data, {m.rows, m.columns}, {m.row_stride, m.column_stride},
-                       at::TensorOptions(type == Operand::kBf16 ? at::kBFloat16 : at::kFloat));
-}
 
 // oneDNN takes scratch for a product and gives it back: keep that memory instead of having the kernel clear
 // it for every product.
@@ -27,8 +20,7 @@ void keep_memory() {
 
 void start_mathematics(int threads) {
   keep_memory();
-  at::globalContext().setFlushDenormal(true);
-  at::set_num_threads(threads);
+  aten::start(threads);
 }
 
 // oneDNN has them from AVX-512 on; below it ATen falls to plain loops, a hundred times slower.
@@ -41,22 +33,16 @@ Operand bf16_operand() {
   return Operand::kRounded;
 }
 
-// Torch's messages carry a stack of frames behind their first line.
 void multiply(Operand type, const Matrix& a, const Matrix& b, const Matrix& out, bool adds) {
   try {
-    const at::NoGradGuard no_derivatives;
-    auto result = view(type, out);
-    if (adds)
-      at::addmm_out(result, result, view(type, a), view(type, b));
-    else
-      at::mm_out(result, view(type, a), view(type, b));
-  } catch (const c10::Error& error) {
-    const std::string text = error.what_without_backtrace();
-    const std::string line = text.substr(0, text.find('\n'));
-    if (line.find("allocate memory") != std::string::npos)
-      fail_finally("memory: {}; lower data.micro_batch_size or data.sequence_length", line);
-    fail("model: {}", line);
+    aten::multiply(type, a, b, out, adds);
+  } catch (const DeviceFailure& failure) {
+    explain(failure);
   }
+}
+
+std::string torch_blas() {
+  return aten::own_blas();
 }
 
 }  // namespace stint::model

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products into memory that is there already: on a CPU OpenBLAS in fp32 and oneDNN in bf16, both
-// called through ATen, which stays behind this header.
+// Matrix products into memory that is there already: on a CPU OpenBLAS (or what torch has in its place) in
+// fp32 and oneDNN in bf16, both called through ATen, which stays behind this header.
 #pragma once
 
 #include <cstdint>
-#include <utility>
+#include <string>
 
 #include "trainer/model/kernels/kernels.h"
 
@@ -14,6 +14,9 @@ namespace stint::model {
 // malloc gave. Call before any other mathematics, from the thread that trains; the width must not change
 // during a run, or bits do.
 void start_mathematics(int threads);
+
+// Name and version of the BLAS that this build's torch has within itself; empty where it calls the system's.
+std::string torch_blas();
 
 // bf16 for a model that asks for it, where oneDNN has such products; else floats rounded to bf16.
 Operand bf16_operand();

@@ -30,11 +30,13 @@ std::int64_t rows_at_a_time(std::int64_t rows, std::int64_t vocab_size) {
 
 }  // namespace
 
-Workspace::Workspace(const Config& config, Operand operand, bool checkpointing)
+Workspace::Workspace(const Config& config, Operand operand, bool checkpointing, Device& device)
     : layers(static_cast<std::size_t>(config.layers)),
       config_(config),
       operand_(operand),
-      checkpointing_(checkpointing) {
+      checkpointing_(checkpointing),
+      device_(device),
+      arena_(device) {
   shape_.heads = config.heads;
   shape_.key_value_heads = config.key_value_heads;
   shape_.head_size = config.head_size();
@@ -103,15 +105,18 @@ void Workspace::ask_for_layers() {
 
 void Workspace::fill_rotary_tables() const {
   const std::int64_t half = config_.head_size() / 2;
+  std::vector<float> cosines(static_cast<std::size_t>(shape_.length * half)), sines(cosines.size());
   for (std::int64_t i = 0; i < half; ++i) {
     const double frequency =
         std::pow(config_.rope_theta, -static_cast<double>(i) / static_cast<double>(half));
     for (std::int64_t t = 0; t < shape_.length; ++t) {
       const double angle = static_cast<double>(t) * frequency;
-      cosine[t * half + i] = static_cast<float>(std::cos(angle));
-      sine[t * half + i] = static_cast<float>(std::sin(angle));
+      cosines[static_cast<std::size_t>(t * half + i)] = static_cast<float>(std::cos(angle));
+      sines[static_cast<std::size_t>(t * half + i)] = static_cast<float>(std::sin(angle));
     }
   }
+  device_.put(cosine, cosines.data(), cosines.size() * sizeof(float));
+  device_.put(sine, sines.data(), sines.size() * sizeof(float));
 }
 
 }  // namespace stint::model

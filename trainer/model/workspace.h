@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // All memory of one forward and backward pass beside parameters and gradients, for one shape of batch. Laid
-// out at the first call for a shape and kept.
+// out at the first call for a shape and kept. The device outlives it.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ struct Activations {
 
 class Workspace {
  public:
-  Workspace(const Config& config, Operand operand, bool checkpointing);
+  Workspace(const Config& config, Operand operand, bool checkpointing, Device& device);
 
   // Makes it fit. Throws FinalError when there is no such memory.
   void fit(std::int64_t batch, std::int64_t length);
@@ -55,6 +55,7 @@ class Workspace {
   Config config_;
   Operand operand_;
   bool checkpointing_;
+  Device& device_;
   AttentionShape shape_;
   Arena arena_;
 };

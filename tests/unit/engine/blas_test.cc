@@ -4,11 +4,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "trainer/model/products.h"
+
 namespace stint::engine {
 namespace {
 
-TEST(Blas, IsOpenBlasWithOpenMpAndNamesItsKernel) {
-  const Blas blas = require_openblas(1);
+TEST(Blas, IsTorchsOwnOrOpenBlasWithOpenMpAndNamesItsKernel) {
+  const Blas blas = require_blas(1);
+  if (const auto own = model::torch_blas(); !own.empty()) {
+    EXPECT_EQ(blas.kernel, "MKL");
+    EXPECT_EQ(blas.config, own);
+    return;
+  }
   EXPECT_THAT(blas.file, testing::HasSubstr("openblas"));
   EXPECT_FALSE(blas.kernel.empty());
   EXPECT_THAT(blas.config, testing::HasSubstr("OpenBLAS"));

@@ -240,7 +240,10 @@ Outputs run_all(const Table& table, int threads) {
   return o;
 }
 
-TEST_P(Kernel, BitsDependNeitherOnThreadsNorOnTheVectorUnit) {
+class Loops : public Kernel {};
+INSTANTIATE_TEST_SUITE_P(Tables, Loops, testing::ValuesIn(loop_tables()), name_of);
+
+TEST_P(Loops, BitsDependNeitherOnThreadsNorOnTheVectorUnit) {
   const Outputs expected = run_all({operand(), kernels_of(operand()).back()}, 1);
   EXPECT_TRUE(run_all(GetParam(), 1) == expected);
   EXPECT_TRUE(run_all(GetParam(), 3) == expected);

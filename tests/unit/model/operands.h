@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Vectors of operands and the tables of operations that this processor can run, for tests.
+// Vectors of operands and tables of operations, for tests.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,7 +19,11 @@ struct Table {
   const Kernels* ops;
 };
 
-inline std::vector<Table> all_tables() {
+// Those that this test program is about.
+std::vector<Table> all_tables();
+
+// Those of kernels.h that this processor can run.
+inline std::vector<Table> loop_tables() {
   std::vector<Table> tables;
   for (const Operand operand : {Operand::kFloat, Operand::kRounded, Operand::kBf16})
     for (const Kernels* ops : kernels_of(operand)) tables.push_back({operand, ops});
