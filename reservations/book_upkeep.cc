@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "reservations/book.h"
 #include "reservations/people.h"
+#include "reservations/waits.h"
 
 namespace stint::reservations {
 namespace {
@@ -17,7 +18,7 @@ constexpr double kLimitsEvery = 30;
 // Slurm's reservation follows who belongs to a plan's accounts; a change that it refuses waits for another
 // one.
 void Book::refresh_members(std::vector<Plan>& plans) {
-  if (now_() < members_due_) return;
+  if (waits_until(members_due_, kMembersEvery, now_())) return;
   std::set<std::string> accounts;
   const auto follows = [&](const Plan& plan) {
     return plan.phase == Phase::kBooked && plan.live_at(now()) && !plan.accounts.empty() &&
@@ -60,7 +61,7 @@ void Book::learn_limits(const std::map<std::string, Plan>& plans) {
     const auto everybody = plan.everybody();
     if (plan.live_at(now())) users.insert(everybody.begin(), everybody.end());
   }
-  if (users == limited_users_ && now_() < limits_due_) return;
+  if (users == limited_users_ && waits_until(limits_due_, kLimitsEvery, now_())) return;
   try {
     limits_ = cluster_.wall_limits({users.begin(), users.end()});
     limited_users_ = std::move(users);

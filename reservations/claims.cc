@@ -5,6 +5,8 @@
 #include <functional>
 #include <iterator>
 
+#include "reservations/waits.h"
+
 namespace stint::reservations {
 namespace {
 
@@ -136,7 +138,7 @@ std::shared_ptr<const ReservationsOfNodes> ReservationBoard::of_nodes() {
     ReservationsOfNodes of_nodes;
   };
   const std::lock_guard lock(mutex_);
-  if (seen_ && now_() - loaded_ < kBoardLife) return seen_;
+  if (seen_ && waits_until(loaded_ + kBoardLife, kBoardLife, now_())) return seen_;
   const auto seen = std::make_shared<Seen>();
   seen->reservations = cluster_.reservations();
   seen->of_nodes = by_node(seen->reservations);

@@ -8,6 +8,7 @@
 
 #include "base/contract.h"
 #include "base/log.h"
+#include "reservations/waits.h"
 
 namespace stint::reservations {
 namespace {
@@ -75,7 +76,7 @@ void Failures::watch_once() {
 void Failures::refresh_nodes(const std::set<std::string>& wanted) {
   const bool known =
       std::all_of(wanted.begin(), wanted.end(), [&](const auto& n) { return nodes_.contains(n); });
-  if (known && now_() - nodes_loaded_ < kNodeTableLife) return;
+  if (known && waits_until(nodes_loaded_ + kNodeTableLife, kNodeTableLife, now_())) return;
   nodes_.clear();
   for (auto& node : cluster_.nodes()) nodes_[node.name] = node;
   nodes_loaded_ = now_();
@@ -198,7 +199,7 @@ bool Failures::recover_once() {
   for (const auto& recovery : open) {
     auto& progress = progress_[recovery.id];
     if (progress.step_began == 0) progress.step_began = now_();
-    if (now_() < progress.next_look) continue;
+    if (waits_until(progress.next_look, kSlowLook, now_())) continue;
     try {
       advance(recovery);
     } catch (const ClusterError& error) {
@@ -263,7 +264,7 @@ void Failures::await_requeue(const Recovery& recovery, const ClusterJob& job) {
 void Failures::push_requeue(const Recovery& recovery, const ClusterJob& job) {
   auto& progress = progress_[recovery.id];
   const double since = std::max(progress.step_began, progress.last_push);
-  if (now_() - since < kPushEvery) return;
+  if (waits_until(since + kPushEvery, kPushEvery, now_())) return;
   progress.last_push = now_();
   const auto nodes = cluster_.nodes();
   const auto node =

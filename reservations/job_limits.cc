@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "reservations/users.h"
+#include "reservations/waits.h"
 
 namespace stint::reservations {
 namespace {
@@ -16,7 +17,7 @@ constexpr double kLife = 10;  // seconds
 std::optional<std::chrono::minutes> JobLimits::of(const ClusterJob& job) {
   const std::lock_guard lock(mutex_);
   asked_for_.insert(job.uid);
-  if (now_() - loaded_ > kLife) {
+  if (!waits_until(loaded_ + kLife, kLife, now_())) {
     uids_ = std::exchange(asked_for_, {});  // the others have no jobs any more
     load();
   } else if (uids_.insert(job.uid).second) {

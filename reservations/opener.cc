@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "reservations/refusal.h"
+#include "reservations/waits.h"
 
 namespace stint::reservations {
 namespace {
@@ -172,8 +173,10 @@ void Opener::carry_out(const OpeningDue& due, const Plan& plan, Opening& opening
     return;
   }
   for (const auto& node : due.wake) {
-    if (const auto last = woken_.find(node); last != woken_.end() && now_() - last->second < kWakeAgainAfter)
-      continue;
+    const auto last = woken_.find(node);
+    const bool just_woken =
+        last != woken_.end() && waits_until(last->second + kWakeAgainAfter, kWakeAgainAfter, now_());
+    if (just_woken) continue;
     cluster_.power_up_node(node);
     woken_[node] = now_();
     spdlog::info("plan {}: node {} sleeps; it is told to wake up", plan.name, node);

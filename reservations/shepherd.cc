@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "reservations/waits.h"
 
 namespace stint::reservations {
 namespace {
@@ -63,8 +64,8 @@ void Shepherd::tend_once() {
   forget_others(jobs);
   find_crowd(jobs);
   for (const auto& job : jobs) {
-    if (const auto wait = look_again_.find(job.id); wait != look_again_.end() && now_() < wait->second)
-      continue;
+    const auto wait = look_again_.find(job.id);
+    if (wait != look_again_.end() && waits_until(wait->second, kAfterRefusal, now_())) continue;
     try {
       tend(job);
     } catch (const ClusterError& error) {
@@ -183,7 +184,8 @@ void Shepherd::place(const Charge& charge, std::size_t k) {
   auto& woken = woken_[job.id];
   const bool begun = segment.start <= now() && now() < segment.start + kWakeFor;
   const bool crowded = crowd_.contains(job.id);
-  const bool wake = begun && !job.begin_time_hold && !crowded && now_() - woken >= kWakeEvery;
+  const bool wake =
+      begun && !job.begin_time_hold && !crowded && !waits_until(woken + kWakeEvery, kWakeEvery, now_());
   if (moves || too_long || wake) {
     // Its owner may have lowered the limit: it is raised only with a move.
     cluster_.place_job(job.id, segment.reservation,

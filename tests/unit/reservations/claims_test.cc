@@ -7,6 +7,8 @@
 #include <random>
 #include <tuple>
 
+#include "tests/unit/reservations/fake_cluster.h"
+
 namespace stint::reservations {
 namespace {
 
@@ -134,6 +136,16 @@ TEST(Rooms, AreThoseOfABruteForceModel) {
     }
     for (; time < 200; ++time) ASSERT_LT(free_through(time, time + 1), count);
   }
+}
+
+TEST(ReservationBoard, AClockThatIsSetBackDoesNotHideWhatSlurmHas) {
+  FakeCluster cluster{2};
+  cluster.now = 1'000;
+  ReservationBoard board(cluster, [&] { return cluster.now; });
+  EXPECT_TRUE(board.of_nodes()->empty());
+  cluster.reservations_["maintenance"] = {"maintenance", at(1'000), at(2'000), {"node1"}, {"root"}, "main"};
+  cluster.now -= 300;
+  EXPECT_FALSE(board.of_nodes()->empty());
 }
 
 }  // namespace

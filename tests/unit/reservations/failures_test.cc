@@ -91,6 +91,22 @@ TEST_F(FailuresTest, JobOfADeadNodeRunsAgainWithoutItInSeconds) {
   EXPECT_TRUE(ledger_.open_recoveries().empty());
 }
 
+TEST_F(FailuresTest, AClockThatIsSetBackStopsNoRecovery) {
+  prober_.bad["node3"] = Answer::kSilent;
+  while (cluster_.jobs_[kJob].state != JobState::kPending) round();
+  const auto wait = [&](int looks) {  // for nodes, so long that it is looked at less often
+    for (int i = 0; i < looks; ++i) {
+      cluster_.now += 0.2;
+      failures_->recover_once();
+    }
+  };
+  wait(200);
+  cluster_.jobs_[kJob].excluded_nodes.clear();
+  cluster_.now -= 300;
+  wait(3);
+  EXPECT_THAT(cluster_.jobs_[kJob].excluded_nodes, ElementsAre("node3"));
+}
+
 TEST_F(FailuresTest, JobNeverStartsInTheSecondOfItsRequeue) {
   prober_.bad["node3"] = Answer::kSilent;
   rounds(40);

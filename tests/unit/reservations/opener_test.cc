@@ -1,16 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plans are opened on a cluster in memory: what is reserved, checked, drained and swapped when, and what is
-// left.
-#include "reservations/opener.h"
-
+// What is reserved and woken before a plan begins, and that nothing of it is left.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
-#include <nlohmann/json.hpp>
-#include <set>
-
 #include "reservations/kill_point.h"
-#include "tests/unit/reservations/book_fixture.h"
+#include "tests/unit/reservations/opener_fixture.h"
 
 namespace stint::reservations {
 namespace {
@@ -22,88 +16,6 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 using testing::UnorderedElementsAre;
-
-constexpr char kPrep[] = "demo.0.prep";
-constexpr seconds kCheckLimit{20};
-constexpr double kCheckTakes = 3;
-
-class OpenerTest : public BookTest {
- public:
-  OpenerTest() { restart(); }
-  void TestBody() override {}
-
-  void restart() {
-    restart_stintd();
-    opener_ = std::make_unique<Opener>(cluster_, ledger_, metrics_,
-                                       OpenerSettings{{before, kCheckLimit}, "#!/bin/sh\ntrue\n"},
-                                       [this] { return cluster_.now; });
-  }
-  // Three nodes and a spare.
-  void book(seconds ahead, int nodes = 3, int spares = 1) {
-    auto wanted = request("demo", nodes, spares);
-    wanted.start = now() + ahead;
-    book_->create(wanted, kRoot);
-  }
-  // A second of a stintd's life, and of the nodes.
-  void tick() {
-    cluster_.now += 1;
-    for (auto& [id, job] : cluster_.jobs_) {
-      const auto node = node_of_check(job.name);
-      if (job.state != JobState::kRunning || node.empty() || hanging.contains(node)) continue;
-      if (now() - job.started >= seconds{static_cast<std::int64_t>(kCheckTakes)})
-        cluster_.end_node_job(id, bad.contains(node) ? 1 : 0);
-    }
-    opener_->tend_once();
-    book_->reconcile();
-  }
-  void ticks(int count) {
-    for (int i = 0; i < count; ++i) tick();
-  }
-  bool reserved() const { return cluster_.reservations_.contains(kPrep); }
-  std::vector<std::string> prepared() { return cluster_.reservations_.at(kPrep).nodes; }
-  std::vector<std::string> nodes() { return book_->show("demo").segments[0].nodes; }
-  long drained() const {
-    return std::count_if(cluster_.nodes_.begin(), cluster_.nodes_.end(),
-                         [](const ClusterNode& node) { return node.drained; });
-  }
-  int live_checks() {
-    int count = 0;
-    for (const auto& job : cluster_.jobs()) count += node_of_check(job.name).empty() ? 0 : 1;
-    return count;
-  }
-  std::vector<std::string> checked() {
-    std::vector<std::string> nodes;
-    for (const auto& [id, job] : cluster_.jobs_) {
-      if (!node_of_check(job.name).empty()) nodes.push_back(node_of_check(job.name));
-    }
-    return nodes;
-  }
-  // Lines of the history with this action.
-  std::vector<std::string> lines(const std::string& action) {
-    std::vector<std::string> found;
-    for (const auto& entry : book_->history("demo")) {
-      if (entry.action == action) found.push_back(entry.detail);
-    }
-    return found;
-  }
-  std::string shown() {
-    const auto json = opener_->describe(book_->show("demo"));
-    return json.is_null() ? "" : json.at("text").get<std::string>();
-  }
-  void add_stranger(const std::string& node, std::uint32_t id = 50) {
-    cluster_.add_job(id, {node}, "", "").end = now() + seconds{86'400};
-    cluster_.find_node(node).idle = false;
-  }
-  FakeCluster& cluster() { return cluster_; }
-  Ledger& ledger() { return ledger_; }
-  Book& book_of_plans() { return *book_; }
-
-  std::set<std::string> bad, hanging;
-  seconds before{600};
-
- protected:
-  std::unique_ptr<Opener> opener_;
-};
 
 TEST_F(OpenerTest, AllNodesAreCheckedInAReservationThatEndsWhereTheSegmentBegins) {
   book(seconds{120});
@@ -155,106 +67,6 @@ TEST_F(OpenerTest, APlanThatWaitsForApprovalIsOpenedOnceItHasIt) {
   book_->approve("demo", kRoot);
   ticks(2);
   EXPECT_TRUE(reserved());
-}
-
-TEST_F(OpenerTest, ABadNodeIsDrainedAndReplacedFromOutsideThePlanAndItsSubstituteIsChecked) {
-  bad = {"node2"};
-  book(seconds{120});
-  ticks(20);
-  EXPECT_TRUE(cluster_.find_node("node2").drained);
-  EXPECT_EQ(cluster_.find_node("node2").reason,
-            "stint: health check: its health check ended with status 1; verify");
-  EXPECT_THAT(nodes(), UnorderedElementsAre("node1", "node3", "node4", "node5"));
-  EXPECT_THAT(prepared(), UnorderedElementsAre("node1", "node3", "node4", "node5"));
-  EXPECT_THAT(checked(), Contains("node5"));
-  ticks(100);
-  EXPECT_THAT(lines("opened"),
-              ElementsAre("segment 0: node[1,3-5] checked: good; node2 is bad (its health check ended with "
-                          "status 1) and was replaced"));
-  EXPECT_THAT(lines("node swapped"), ElementsAre("node2 is replaced by node5"));
-}
-
-TEST_F(OpenerTest, OpeningsTogetherDrainNoMoreThanAQuarterOfTheClusterOrTwo) {
-  for (const auto& node : cluster_.nodes_) bad.insert(node.name);
-  for (const auto* name : {"one", "two", "three"}) {
-    auto wanted = request(name, 2, 0);
-    wanted.start = now() + seconds{120};
-    book_->create(wanted, kRoot);
-  }
-  ticks(60);
-  EXPECT_EQ(drained(), 2);
-  // Given back, a node counts no more.
-  for (auto& node : cluster_.nodes_) node.drained = false;
-  ticks(10);
-  EXPECT_EQ(drained(), 2);
-}
-
-TEST_F(OpenerTest, WhatTheNodeSaysOfItselfIsTheReason) {
-  bad = {"node2"};
-  book(seconds{120});
-  ticks(2);
-  std::uint32_t id = 0;
-  for (const auto& [number, job] : cluster_.jobs_) id = job.name == check_job_name("node2") ? number : id;
-  opener_->take_findings(id, "node2", "disk: /tmp is full", FakeCluster::kSlurmUid);
-  ticks(6);
-  EXPECT_EQ(cluster_.find_node("node2").reason, "stint: health check: disk: /tmp is full; verify");
-}
-
-TEST_F(OpenerTest, OnlyItsOwnCheckMaySpeakForANode) {
-  book(seconds{120});
-  ticks(2);
-  add_stranger("node8", 77);
-  std::uint32_t id = 0;
-  for (const auto& [number, job] : cluster_.jobs_) id = job.name == check_job_name("node2") ? number : id;
-  const auto status_of = [&](std::uint32_t job, const std::string& node, std::uint32_t uid) {
-    return status([&] { opener_->take_findings(job, node, "disk: full", uid); });
-  };
-  EXPECT_EQ(status_of(id, "node2", 1'000), 403);
-  EXPECT_EQ(status_of(id, "node1", kRoot), 404);
-  EXPECT_EQ(status_of(77, "node8", kRoot), 404);
-  EXPECT_EQ(status_of(4'711, "node2", kRoot), 404);
-  cluster_.jobs_[id].uid = 1'000;  // somebody else's of the same name
-  EXPECT_EQ(status_of(id, "node2", kRoot), 404);
-  cluster_.jobs_[id].uid = FakeCluster::kSlurmUid;
-  EXPECT_EQ(status_of(id, "node2", kRoot), 200);
-}
-
-TEST_F(OpenerTest, ACheckThatHangsIsABadNode) {
-  hanging = {"node3"};
-  book(seconds{120});
-  ticks(30);
-  EXPECT_THAT(cluster_.find_node("node3").reason, HasSubstr("did not end within"));
-  EXPECT_THAT(nodes(), Not(Contains("node3")));
-  EXPECT_EQ(live_checks(), 0);
-}
-
-TEST_F(OpenerTest, WhatAHangingCheckSaysWhenItIsEndedIsTooLate) {
-  hanging = {"node3"};
-  book(seconds{120});
-  ticks(2);
-  std::uint32_t id = 0;
-  for (const auto& [number, job] : cluster_.jobs_) id = job.name == check_job_name("node3") ? number : id;
-  ticks(30);
-  opener_->take_findings(id, "node3", "clock: hangs", kRoot);
-  ticks(90);
-  EXPECT_THAT(lines("opened").at(0), HasSubstr("node3 is bad (its health check did not end within 20 s)"));
-}
-
-TEST_F(OpenerTest, ACheckWhoseLimitReachesIntoTheSegmentDoesNotKeepOtherNodesFromBeingSwapped) {
-  bad = {"node2"};
-  hanging = {"node3"};
-  book(seconds{50});
-  ticks(12);
-  EXPECT_THAT(nodes(), Not(Contains("node2")));
-  EXPECT_EQ(live_checks(), 1);
-}
-
-TEST_F(OpenerTest, ACheckThatCannotBeEndedDoesNotKeepTheNodeInThePlan) {
-  hanging = {"node3"};
-  cluster_.cancels_work = false;
-  book(seconds{120});
-  ticks(30);
-  EXPECT_THAT(nodes(), Not(Contains("node3")));
 }
 
 TEST_F(OpenerTest, WhenTheSegmentBeginsNothingOfItsOpeningIsLeft) {
@@ -316,40 +128,6 @@ TEST_F(OpenerTest, ANodeThatStillSleepsIsNamedAndKept) {
   EXPECT_THAT(lines("opened"),
               ElementsAre("segment 0: node[1-3] checked: good; node4 not checked: it sleeps still"));
   EXPECT_FALSE(cluster_.find_node("node4").drained);
-}
-
-TEST_F(OpenerTest, WhereNothingElseIsFreeTheBadNodeStaysAndHistorySaysSo) {
-  book(seconds{60}, 7, 1);
-  bad = {"node8"};
-  ticks(61);
-  EXPECT_THAT(nodes(), Contains("node8"));
-  ASSERT_EQ(lines("opened").size(), 1U);
-  EXPECT_THAT(lines("opened")[0],
-              HasSubstr("node8 is bad (its health check ended with status 1) and stays: no "
-                        "other node is free"));
-}
-
-TEST_F(OpenerTest, ACheckThatFailsEverywhereDrainsOnlyAFew) {
-  book(seconds{120});
-  for (int i = 1; i <= 8; ++i) bad.insert(fmt::format("node{}", i));
-  ticks(121);
-  EXPECT_EQ(drained(), 2);
-  ASSERT_EQ(lines("opened").size(), 1U);
-  EXPECT_THAT(
-      lines("opened")[0],
-      HasSubstr("health checks drain at most a quarter of a plan's nodes, and of the cluster's, or two; "
-                "look whether the check is at fault"));
-}
-
-TEST_F(OpenerTest, WhereSlurmRefusesTheJobItIsSaidOnceAndGoesOnWithout) {
-  cluster_.refuses_node_jobs = true;
-  book(seconds{60});
-  ticks(61);
-  EXPECT_EQ(std::count(cluster_.calls.begin(), cluster_.calls.end(), "submit"), 1);
-  EXPECT_FALSE(reserved());
-  EXPECT_THAT(
-      lines("opening skipped"),
-      ElementsAre("segment 0: node[1-4] not checked: Slurm refuses the health check's job: Invalid account"));
 }
 
 TEST_F(OpenerTest, AnAdminMayDeleteTheReservation) {
@@ -417,41 +195,6 @@ TEST_F(OpenerTest, SlurmctldMayBeAwayInBetween) {
   ticks(90);
   EXPECT_FALSE(reserved());
   EXPECT_THAT(nodes(), Not(Contains("node2")));
-}
-
-TEST_F(OpenerTest, AChecksTimeDuringWhichSlurmctldWasAwayDoesNotCountAgainstItsNode) {
-  hanging = {"node1", "node2", "node3", "node4"};  // they ended, but slurmctld has not heard of it
-  book(seconds{300});
-  ticks(3);
-  cluster_.away = true;
-  for (int i = 0; i < 60; ++i) {
-    cluster_.now += 1;
-    EXPECT_THROW(opener_->tend_once(), ClusterError);
-  }
-  cluster_.away = false;
-  ticks(2);
-  hanging.clear();
-  ticks(5);
-  EXPECT_EQ(shown(), "goes on: node[1-4] checked: good");
-  EXPECT_THAT(cluster_.calls, Not(Contains("drain")));
-}
-
-TEST_F(OpenerTest, ACheckThatSlurmCutsOffEarlyIsNoBadNode) {
-  hanging = {"node1"};
-  book(seconds{120});
-  ticks(5);
-  for (auto& [id, job] : cluster_.jobs_) {
-    if (job.name != check_job_name("node1")) continue;
-    job.state = JobState::kFinished;
-    job.timed_out = true;
-    job.end = now();
-  }
-  cluster_.find_node("node1").idle = true;
-  ticks(112);
-  EXPECT_FALSE(cluster_.find_node("node1").drained);
-  EXPECT_THAT(
-      lines("opened"),
-      ElementsAre("segment 0: node[2-4] checked: good; node1 not checked: its health check was cut off"));
 }
 
 Plan two_segments(std::chrono::sys_seconds start, seconds gap) {
