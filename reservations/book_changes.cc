@@ -17,6 +17,7 @@ namespace {
 using std::chrono::seconds;
 using std::chrono::sys_seconds;
 
+constexpr std::size_t kMostHistory = 1'000;
 constexpr seconds kLookAhead = std::chrono::weeks{8};  // for another segment
 
 // What runs would run on, and nobody would lead it through the plan. What waits is the shepherd's.
@@ -268,6 +269,9 @@ Plan Book::tag(const std::string& name, const TagRequest& request, std::uint32_t
   for (const auto& [key, value] : request.set) plan.tags[key] = value;
   as_conflict([&] { check_tags("plan " + name, plan.tags); });
   if (plan.tags == before) return plan;
+  // Tags cost their owner nothing, and each change stays in the ledger.
+  if (!cluster_.is_operator(uid) && ledger_.history(plan.id).size() >= kMostHistory)
+    refuse(429, "plan {}: was changed {} times; ask an operator to tag it", name, kMostHistory);
   ledger_.set_tags(plan, {now_(), user_of_uid(uid), "tagged", deed_text(request)});
   return plan;
 }

@@ -138,7 +138,7 @@ bool has_tags(const json& plan, const std::vector<std::string>& filters) {
 }
 
 void list(const Options& options) {
-  for (const auto& filter : options.tags) check_tag_filter(filter);
+  for (const auto& filter : options.tags) check_tag_filter("list: --tag", filter);
   json chosen = json::array();
   std::optional<std::int64_t> after, before;
   if (!options.begins_after.empty()) after = time_option("list", "after", options.begins_after);

@@ -126,7 +126,7 @@ ReportRequest ReportRequest::parse(const json& body, sys_seconds now) {
   const auto from = day_of(fields, "from");
   const auto to = day_of(fields, "to");
   fields.refuse_others();
-  if (!request.by_tag.empty()) check_tag_key(request.by_tag);
+  if (!request.by_tag.empty()) check_tag_key("report", request.by_tag);
   request.window.start = from.value_or(start_of_month(now));
   request.window.end = to.value_or(next_month(from.value_or(now)));
   if (request.window.end <= request.window.start) fail("report: its end must lie after its begin");

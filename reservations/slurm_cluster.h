@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Slurm adapter: the only file of this room that includes slurm.h. Tables are kept and asked for by their
+// The Slurm adapter: what stintd asks of slurmctld and tells it. Tables are kept and asked for by their
 // time of change, so that a poll costs little. Safe from several threads.
 #pragma once
 

@@ -115,7 +115,7 @@ Call next_call(const sigset_t& signals, const std::string& path, const std::func
       auto setup = load_setup(path);
       spdlog::info("signal {}: {} is read again", signal, setup.config.path);
       return {false, std::move(setup)};
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       spdlog::error("signal {}: {}; nothing is changed", signal, error.what());
     }
   }

@@ -35,27 +35,24 @@ bool is_value(std::string_view text) {
          consists_of(text, "_.-/:@+");
 }
 
-void check_tag(std::string_view key, std::string_view value) {
-  check_tag_key(key);
+void check_tag(const std::string& subject, std::string_view key, std::string_view value) {
+  check_tag_key(subject, key);
   if (is_value(value)) return;
-  fail("'{}' is no value of tag '{}'; begin with a letter or digit, then also '_.-/:@+', at most {}",
-       value.substr(0, kLongestQuote), key, kLongestValue);
+  fail("{}: '{}' is no value of tag '{}'; begin with a letter or digit, then also '_.-/:@+', at most {}",
+       subject, value.substr(0, kLongestQuote), key, kLongestValue);
 }
 
 }  // namespace
 
-void check_tag_key(std::string_view key) {
+void check_tag_key(const std::string& subject, std::string_view key) {
   if (is_key(key)) return;
-  fail("'{}' is no tag's key; begin with a letter, then letters, digits, '_', '.', '-' or '/', at most {}",
-       key.substr(0, kLongestQuote), kLongestKey);
+  fail(
+      "{}: '{}' is no tag's key; begin with a letter, then letters, digits, '_', '.', '-' or '/', at most {}",
+      subject, key.substr(0, kLongestQuote), kLongestKey);
 }
 
 void check_tags(const std::string& subject, const Tags& tags) {
-  try {
-    for (const auto& [key, value] : tags) check_tag(key, value);
-  } catch (const Error& error) {
-    fail("{}: {}", subject, error.what());
-  }
+  for (const auto& [key, value] : tags) check_tag(subject, key, value);
   if (tags.size() > kMostTags)
     fail("{}: has {} tags, at most {} are allowed", subject, tags.size(), kMostTags);
 }
@@ -74,10 +71,10 @@ Tags parse_tags(const std::string& subject, const std::vector<std::string>& word
   return tags;
 }
 
-void check_tag_filter(std::string_view filter) {
+void check_tag_filter(const std::string& subject, std::string_view filter) {
   const auto equals = filter.find('=');
-  if (equals == filter.npos) return check_tag_key(filter);
-  check_tag(filter.substr(0, equals), filter.substr(equals + 1));
+  if (equals == filter.npos) return check_tag_key(subject, filter);
+  check_tag(subject, filter.substr(0, equals), filter.substr(equals + 1));
 }
 
 bool has_tag(const Tags& tags, std::string_view filter) {

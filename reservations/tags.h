@@ -13,12 +13,12 @@ namespace stint::reservations {
 
 using Tags = std::map<std::string, std::string>;
 
-// These throw Error.
-void check_tag_key(std::string_view key);
+// These throw Error that begins with the subject.
+void check_tag_key(const std::string& subject, std::string_view key);
 void check_tags(const std::string& subject, const Tags& tags);  // keys, values and how many
 Tags parse_tags(const std::string& subject,
-                const std::vector<std::string>& words);  // of key=value, each key once
-void check_tag_filter(std::string_view filter);          // key or key=value
+                const std::vector<std::string>& words);                      // of key=value, each key once
+void check_tag_filter(const std::string& subject, std::string_view filter);  // key or key=value
 
 bool has_tag(const Tags& tags, std::string_view filter);
 

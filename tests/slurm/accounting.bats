@@ -171,7 +171,7 @@ limit_is() { [[ $(field "$job" TimeLimit) == "$1" ]]; }
   run -1 as_user games sbatch --training-plan=open --account=physics --output=/dev/null --chdir=/tmp --wrap true
   [[ $output == *"Invalid account"* ]]
   run -1 as_nobody stint plan create --name shut --nodes 1 --duration 30m --users nobody,bin
-  [[ $output == *"has no account in Slurm's accounting (users nobody,bin)"* ]]
+  [[ $output == *", for bin, who has no account in Slurm's accounting (sacctmgr add user bin account=ACCOUNT)"* ]]
 }
 
 @test "an opening's health checks run where jobs need an account" {

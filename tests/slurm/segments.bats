@@ -176,7 +176,7 @@ comment_says_over() { scontrol show job "$job" | grep "AdminComment=stint plan=s
   [[ $(restarts_of_job) == 0 && $(field "$job" Reservation) == turn.1 ]]
   [[ $(count_events start) == 1 && $(count_events segment_end) == 0 ]]
   [[ $(log_events step | jq .step | paste -sd' ') == $(seq 160 | paste -sd' ') ]]
-  [[ $(log_events finish | jq --argjson end "$(segment turn 0 end)" '.t > $end') == true ]]
+  [[ $(log_events finish | jq --argjson edge "$(segment turn 0 end)" '.t > $edge') == true ]]
 }
 
 @test "a run trains through three segments with gaps: no step lost or done twice, little idle, the same weights" {

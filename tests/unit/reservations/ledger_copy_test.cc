@@ -32,6 +32,7 @@ class LedgerCopyTest : public testing::Test {
     plan.owner = "alice";
     plan.kind.partition = "main";
     plan.price.currency = "EUR";
+    plan.tags = {{"project", "llm"}};
     plan.segments.push_back({name + ".0", kStart, kStart + hours{1}, {"node1"}});
     return plan;
   }
@@ -66,6 +67,7 @@ TEST_F(LedgerCopyTest, ACopyIsWholePrivateAndOneFile) {
   EXPECT_EQ(plans_in(copy_), 1U);
   back_up_ledger(ledger_, copy_);
   EXPECT_EQ(plans_in(copy_), 2U);
+  EXPECT_EQ(to_string(Ledger(copy_).find_plan("one")->tags), "project=llm");
 }
 
 TEST_F(LedgerCopyTest, ACopyMadeWhileTheLedgerIsWrittenIsConsistent) {

@@ -139,6 +139,20 @@ TEST_F(TagsOfPlans, AreRefusedToStrangersAndBeyondTheirBound) {
   EXPECT_EQ(tag({{"one", "more"}}, {"key7"}).tags.size(), 50U);
 }
 
+TEST_F(TagsOfPlans, DoNotFillTheLedger) {
+  constexpr std::uint32_t kDaemon = 1;
+  settings_.policy.book.everyone = true;
+  restart_stintd();
+  book_->create(request(), kDaemon);
+  const auto plan = book_->show("demo");
+  for (int i = 1; i < 1'000; ++i) ledger_.add_history(plan.id, {1, "daemon", "tagged", "a=1"});
+  EXPECT_THAT(refusal([&] {
+                book_->tag("demo", {{{"a", "2"}}, {}}, kDaemon);
+              }),
+              HasSubstr("plan demo: was changed 1000 times; ask an operator to tag it"));
+  EXPECT_EQ(tag({{"a", "2"}}).tags.size(), 1U);
+}
+
 TEST_F(TagsOfPlans, MayBeGivenToPlansThatAreOver) {
   book_tagged({});
   book_->cancel("demo", kRoot, false);
@@ -177,9 +191,10 @@ TEST(TagFilter, TakesAKeyOrAKeyWithItsValue) {
   EXPECT_TRUE(has_tag(tags, "project=llm"));
   EXPECT_FALSE(has_tag(tags, "project=ll"));
   EXPECT_FALSE(has_tag(tags, "proj"));
-  EXPECT_EQ(error_of([] { check_tag_filter("project"); }), "accepted");
-  EXPECT_EQ(error_of([] { check_tag_filter("project=llm"); }), "accepted");
-  EXPECT_THAT(error_of([] { check_tag_filter("pro ject"); }), HasSubstr("is no tag's key"));
+  EXPECT_EQ(error_of([] { check_tag_filter("list", "project"); }), "accepted");
+  EXPECT_EQ(error_of([] { check_tag_filter("list", "project=llm"); }), "accepted");
+  EXPECT_THAT(error_of([] { check_tag_filter("list", "pro ject"); }),
+              HasSubstr("list: 'pro ject' is no tag's key"));
 }
 
 }  // namespace
