@@ -98,6 +98,7 @@ Memory memory(const Recipe& recipe, std::int64_t workers) {
   result.activations = activations(recipe, s);
   result.logits = logits(s);
   result.buffers = (cuts_gradients ? kFloat * units : 0) + (cuts_parameters ? s.element * units : 0);
+  if (recipe.checkpoint.interval > 0) result.checkpoint = 3 * kFloat * shard / 4;  // engine::CheckpointStore
   result.program = kProgram;
   return result;
 }
@@ -113,6 +114,7 @@ std::string to_text(const Memory& memory, std::int64_t workers_per_node) {
   add("activations", memory.activations);
   add("logits", memory.logits);
   add("buffers", memory.buffers);
+  add("checkpoint", memory.checkpoint);
   add("program", memory.program);
   return fmt::format("{:<16} {} a worker: {}\n{:<16} {} a node\n", "memory", mebibytes(memory.total()), parts,
                      "", mebibytes(memory.total() * workers_per_node));

@@ -16,10 +16,11 @@ struct Memory {
   std::int64_t optimizer = 0;    // two fp32 averages
   std::int64_t activations = 0;  // of one micro-batch, with what the products and kernels work in
   std::int64_t logits = 0;
-  std::int64_t buffers = 0;  // of sharded state: units on their way to or from other workers
-  std::int64_t program = 0;  // code, libraries, their own memory
+  std::int64_t buffers = 0;     // of sharded state: units on their way to or from other workers
+  std::int64_t checkpoint = 0;  // what an update keeps of the state while a checkpoint of it is written
+  std::int64_t program = 0;     // code, libraries, their own memory
   std::int64_t total() const {
-    return parameters + gradients + optimizer + activations + logits + buffers + program;
+    return parameters + gradients + optimizer + activations + logits + buffers + checkpoint + program;
   }
 };
 

@@ -67,6 +67,7 @@ std::optional<std::string> RunWatch::note(const Json& event) {
     return line;
   }
   if (name == "checkpoint") return tell_checkpoint(event);
+  if (name == "checkpoint_failed") return text_of(event, "why");
   if (name == "peer_lost") return fmt::format("lost {}: {}", text_of(event, "node"), text_of(event, "why"));
   if (name == "worker_lost")
     return fmt::format("lost a worker on {}: {}", text_of(event, "node"), text_of(event, "why"));

@@ -1,12 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """step_ddp_peer.py FOLDER RANK SIZE SETTINGS: the run of step_ddp as one would write it in PyTorch: DistributedDataParallel
-over gloo, bf16 by autocast with fp32 gradients, what is fused where this PyTorch has it. Starts from step_ddp's parameters
-and tokens in FOLDER. Obeys `steps N` on stdin; answers {"seconds":[…],"losses":[…]}, losses of this rank's sequences."""
+over gloo, bf16 by autocast with fp32 gradients, what is fused where this PyTorch has it; or, with the setting sharding =
+zero3, fully_shard with a group a layer, bf16 by its mixed precision. Starts from step_ddp's parameters and tokens in FOLDER.
+
+On stdin `steps N`; answers {"seconds":[…],"losses":[…]}, losses of this rank's sequences. `torch_save N` and `dcp_async N`:
+N times one step, a checkpoint and, beside the second, steps until it is safe; answers {"alone":[…],"blocked":[…],
+"steps":[[…]…],"bytes":B}."""
 
 import json
 import math
+import os
 import resource
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -122,41 +128,55 @@ class Run:
         self.s, self.rank, self.size, self.step = s, rank, size, 0
         dist.init_process_group("gloo", init_method=f"file://{folder}/gloo", rank=rank, world_size=size)
         model = Model(s)
-        decayed, kept = self._load(folder, model)
+        decays = self._load(folder, model)
+        self.sharded = s["sharding"] == "zero3"
+        if self.sharded:
+            self._shard(model)
+        decayed, kept = ([p for name, p in model.named_parameters() if decays[name] == wanted] for wanted in (True, False))
         groups = [{"params": decayed, "weight_decay": s["weight_decay"]}, {"params": kept, "weight_decay": 0.0}]
         best = {"fused": True} if hasattr(F, "rms_norm") else {"foreach": True}
+        self.folder = folder
         self.optimizer = torch.optim.AdamW(groups, lr=s["learning_rate"], betas=tuple(s["betas"]), eps=s["eps"], **best)
-        self.model = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+        self.model = model if self.sharded else nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
         self.tokens = read(folder / "tokens.i64", torch.int64).view(-1, s["slots"], s["length"] + 1)
 
     @staticmethod
     def _load(folder, model):
         flat, named = read(folder / "parameters.f32", torch.float32), dict(model.named_parameters())
-        decayed, kept = [], []
+        decays = {}
         for entry in json.loads((folder / "layout.json").read_text()):
             parameter = named.pop(entry["name"])
             with torch.no_grad():
                 parameter.copy_(flat[entry["offset"]:entry["offset"] + parameter.numel()].view(entry["shape"]))
-            (decayed if entry["decays"] else kept).append(parameter)
+            decays[entry["name"]] = entry["decays"]
         if named:
             raise SystemExit(f"step_ddp_peer: not in the layout: {sorted(named)}")
-        return decayed, kept
+        return decays
+
+    def _shard(self, model):
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+        kinds = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32} if self.s["bf16"] else {}
+        settings = {"mesh": init_device_mesh("cpu", (self.size,)), "mp_policy": MixedPrecisionPolicy(**kinds)}
+        for layer in model.model.layers:
+            fully_shard(layer, **settings)
+        fully_shard(model, **settings)
 
     def rate(self):
         s, warmup = self.s, self.s["warmup_steps"]
         if self.step < warmup:
             return s["learning_rate"] * (self.step + 1) / warmup
-        progress = (self.step - warmup) / (s["steps"] - warmup)
+        progress = min(1.0, (self.step - warmup) / (s["steps"] - warmup))
         low = s["min_learning_rate"]
         return low + (s["learning_rate"] - low) * 0.5 * (1 + math.cos(math.pi * progress))
 
     def train(self):
         share = self.s["slots"] // self.size
-        tokens = self.tokens[self.step, self.rank * share:(self.rank + 1) * share]
+        tokens = self.tokens[self.step % len(self.tokens), self.rank * share:(self.rank + 1) * share]
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.s["bf16"]):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.s["bf16"] and not self.sharded):
             loss = self.model(tokens[:, :-1], tokens[:, 1:])
         loss.backward()
         self.clip()
@@ -170,7 +190,8 @@ class Run:
         if not self.s["exact_norm"]:
             nn.utils.clip_grad_norm_(parameters, self.s["grad_clip"])
             return
-        norm = math.sqrt(sum(p.grad.double().square().sum().item() for p in parameters))
+        squares = [p.grad.double().square().sum() for p in parameters]
+        norm = math.sqrt(sum((s.full_tensor() if self.sharded else s).item() for s in squares))
         for parameter in parameters:
             parameter.grad.mul_(min(1.0, self.s["grad_clip"] / norm))
 
@@ -183,6 +204,35 @@ class Run:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         return {"seconds": seconds, "losses": losses, "peak_mib": peak}
 
+    def state(self):
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def torch_save(self, count):
+        found = {"alone": [], "blocked": [], "steps": []}
+        for _ in range(count):
+            found["alone"] += self.steps(1)["seconds"]
+            begin = time.perf_counter()
+            torch.save(self.state(), self.folder / "saved.pt")
+            found["blocked"].append(time.perf_counter() - begin)
+        return found | {"bytes": os.path.getsize(self.folder / "saved.pt")}
+
+    def dcp_async(self, count):
+        import torch.distributed.checkpoint as dcp
+        found = {"alone": [], "blocked": [], "steps": []}
+        target = self.folder / "dcp"
+        for _ in range(count):
+            found["alone"] += self.steps(1)["seconds"]
+            shutil.rmtree(target, ignore_errors=True)
+            begin = time.perf_counter()
+            future = dcp.async_save(self.state(), checkpoint_id=target)
+            found["blocked"].append(time.perf_counter() - begin)
+            beside = []
+            while not future.done():
+                beside += self.steps(1)["seconds"]
+            future.result()
+            found["steps"].append(beside)
+        return found | {"bytes": sum(file.stat().st_size for file in target.iterdir())}
+
 
 def main():
     folder, rank, size, settings = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
@@ -191,7 +241,9 @@ def main():
     run = Run(folder, rank, size, settings)
     print(json.dumps({"torch": torch.__version__}), flush=True)
     for line in sys.stdin:
-        print(json.dumps(run.steps(int(line.split()[1]))), flush=True)
+        command, count = line.split()
+        obey = {"steps": run.steps, "torch_save": run.torch_save, "dcp_async": run.dcp_async}[command]
+        print(json.dumps(obey(int(count))), flush=True)
 
 
 if __name__ == "__main__":

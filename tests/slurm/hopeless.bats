@@ -45,12 +45,29 @@ ends_once() {
   grep -qE 'stint: memory: this host has [0-9]+ MiB, the 1 worker of a node needs some [0-9]+ MiB; .*lower data.micro_batch_size' run.out
 }
 
-@test "a checkpoint that the disk has no room for leaves nothing half done" {
+@test "a last checkpoint that the disk has no room for leaves nothing half done" {
   mkdir -p small
   mount -t tmpfs -o size=1m,mode=1777 tmpfs small
-  ends_once --recipe="$SHORT,checkpoint.interval=10,resources.nodes=2,run.directory=$PWD/small/run" --wrap stint-train
-  grep -qE "stint: checkpoint of step 10 \([0-9]+ bytes\): cannot write $PWD/small/run/.*: No space left on device; free space there or choose another run.directory" run.out
+  ends_once --recipe="$SHORT,checkpoint.interval=0,resources.nodes=2,run.directory=$PWD/small/run" \
+    --wrap stint-train
+  grep -qE "stint: checkpoint of step 300 \([0-9]+ bytes\): cannot write $PWD/small/run/.*: No space left on device; free space there or choose another run.directory" run.out
   [[ -z $(find small/run/checkpoints -mindepth 1) ]]
+  umount small
+}
+
+@test "a run goes on without checkpoints while the disk has no room, and saves again when it has" {
+  mkdir -p small
+  mount -t tmpfs -o size=16m,mode=1777 tmpfs small
+  fallocate -l 15500K small/filler
+  job=$(submit --output=run.out --recipe="$SHORT,checkpoint.interval=10,resources.nodes=2,run.directory=$PWD/small/run" \
+    --wrap stint-train)
+  wait_until 60 grep -q '"event":"checkpoint_failed".*"step":20' small/run/log.jsonl
+  [[ -z $(find small/run/checkpoints -mindepth 1 -name 'step-*') ]]
+  rm small/filler
+  wait_until 60 job_is "$job" COMPLETED
+  grep -qE "^checkpoint of step 10 .*: No space left on device; .*; training goes on" run.out
+  [[ -s small/run/checkpoints/step-00000300/manifest.json && -s small/run/checkpoints/step-00000290/manifest.json ]]
+  [[ $(grep -c 'starts the step again' run.out) == 0 ]]
   umount small
 }
 

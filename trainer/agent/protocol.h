@@ -10,7 +10,8 @@
 //   {"type":"ready","resume_step":K,"parameters":P,        "shared_memory":whether the segment is there}
 //       "communication":"shm","peak":{…}}             {"type":"stop","why":"…"}: checkpoint, then exit 75
 //   {"type":"step", …as the log's step event}
-//   {"type":"checkpoint","step":S,"seconds":T,"bytes":B}
+//   {"type":"checkpoint","step":S,"seconds":T,"blocked_seconds":T,"bytes":B}
+//   {"type":"checkpoint_failed","step":S,"why":"…"}: it trains on
 //   {"type":"finish","step":S,"loss":L}
 //   {"type":"peer_lost","rank":R,"why":"…"}: then exits 1
 //   {"type":"error","what":"…","exit":CODE}: then exits CODE

@@ -64,6 +64,9 @@ void Recorder::note(const nlohmann::json& message) {
     if (Clock::now() - checkpoint_told_ < kCheckpointInterval) return;
     checkpoint_told_ = Clock::now();
     say(fmt::format("checkpoint at step {}", step_of(message, "step")));
+  } else if (type == "checkpoint_failed") {
+    record("checkpoint_failed", fields);
+    say(fmt::format("{}; training goes on, the next one is tried in its turn", message.value("why", "")));
   } else if (type == "finish") {
     finished_ = true;
     fields["seconds"] = std::chrono::duration<double>(Clock::now() - began_).count();

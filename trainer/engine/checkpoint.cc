@@ -33,6 +33,7 @@ constexpr char kManifestFile[] = "manifest.json";
 constexpr char kTemporary[] = ".tmp-";
 constexpr std::string_view kPrefix = "step-";
 constexpr std::size_t kMaxJson = 16 << 20;
+constexpr std::size_t kKeptPart = 4;  // of the state so much is copied at most; as recipes::memory() says
 
 std::string name_of(std::int64_t step) {
   return fmt::format("{}{:08}", kPrefix, step);
@@ -77,11 +78,9 @@ void rename_path(const fs::path& from, const fs::path& to) {
                kOtherRunDirectory);
 }
 
-// Empty, whatever stood there.
-void replace_folder(const fs::path& folder) {
+void create_folder(const fs::path& folder) {
   std::error_code error;
-  fs::remove_all(folder, error);
-  if (!error) fs::create_directory(folder, error);
+  fs::create_directory(folder, error);
   if (error) fail_write("cannot create " + folder.string(), error.value(), kOtherRunDirectory);
 }
 
@@ -139,10 +138,20 @@ std::vector<TensorView> views(const model::Layout& layout, const std::string& pr
   return result;
 }
 
-json write_tensors(const fs::path& path, std::initializer_list<std::vector<TensorView>> groups) {
+std::vector<TensorView> joined(std::initializer_list<std::vector<TensorView>> groups) {
   std::vector<TensorView> all;
   for (const auto& group : groups) all.insert(all.end(), group.begin(), group.end());
-  return to_json(write_safetensors(path, all));
+  return all;
+}
+
+// What write_safetensors() will ask for.
+std::vector<Snapshot::Part> blocks_of(const std::map<std::string, std::vector<TensorView>>& files) {
+  std::vector<Snapshot::Part> blocks;
+  for (const auto& [name, tensors] : files)
+    for (const auto& t : tensors)
+      for (std::size_t at = 0; at < t.data.size(); at += kBlockFloats)
+        blocks.push_back(t.data.subspan(at, std::min(kBlockFloats, t.data.size() - at)));
+  return blocks;
 }
 
 }  // namespace
@@ -202,8 +211,8 @@ auto CheckpointStore::explained(std::int64_t step, Body&& body) const {
 CheckpointStore::Saved CheckpointStore::save(const State& state, const json& facts, std::int64_t keep) const {
   const auto start = std::chrono::steady_clock::now();
   try {
-    begin(state.step);
-    auto saved = finish(state.step, write_shard(state), facts, keep);
+    const auto shard = freeze(state);
+    auto saved = finish(state.step, write_shard(*shard), facts, keep);
     saved.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return saved;
   } catch (const std::exception&) {
@@ -212,31 +221,47 @@ CheckpointStore::Saved CheckpointStore::save(const State& state, const json& fac
   }
 }
 
-void CheckpointStore::begin(std::int64_t step) const {
-  explained(step, [&] { replace_folder(hidden_path_of(step)); });
-}
-
 void CheckpointStore::abandon(std::int64_t step) const {
   std::error_code ignored;
   fs::remove_all(hidden_path_of(step), ignored);
 }
 
-json CheckpointStore::write_shard(const State& state) const {
+std::unique_ptr<FrozenShard> CheckpointStore::freeze(const State& state) const {
   const auto parameters = state.parameters.span(), first = state.exp_avg.span(),
              second = state.exp_avg_sq.span();
-  return explained(state.step, [&]() -> json {
-    const fs::path folder = hidden_path_of(state.step);
-    if (partition_.degree() == 1)
-      return {{kModelFile, write_tensors(folder / kModelFile, {views(layout_, kParameters, parameters)})},
-              {kOptimizerFile, write_tensors(folder / kOptimizerFile, {views(layout_, kExpAvg, first),
-                                                                       views(layout_, kExpAvgSq, second)})}};
+  std::map<std::string, std::vector<TensorView>> files;
+  if (partition_.degree() == 1) {
+    files[kModelFile] = views(layout_, kParameters, parameters);
+    files[kOptimizerFile] = joined({views(layout_, kExpAvg, first), views(layout_, kExpAvgSq, second)});
+  } else {
     const auto& pieces = partition_.shard_pieces();
     const auto name =
         fmt::format("shard-{:05}-of-{:05}{}", partition_.shard() + 1, partition_.degree(), kTensors);
-    return {{name, write_tensors(folder / name, {shard_views(layout_, pieces, kParameters, parameters),
-                                                 shard_views(layout_, pieces, kExpAvg, first),
-                                                 shard_views(layout_, pieces, kExpAvgSq, second)})}};
-  });
+    files[name] = joined({shard_views(layout_, pieces, kParameters, parameters),
+                          shard_views(layout_, pieces, kExpAvg, first),
+                          shard_views(layout_, pieces, kExpAvgSq, second)});
+  }
+  auto blocks = blocks_of(files);
+  return std::unique_ptr<FrozenShard>(new FrozenShard{
+      state.step, std::move(files), Snapshot(std::move(blocks), 3 * partition_.shard_floats() / kKeptPart)});
+}
+
+json CheckpointStore::write_shard(FrozenShard& shard) const {
+  const auto source = [&](std::span<const float> block) { return shard.snapshot.read(block); };
+  const auto write = [&] {
+    const fs::path folder = hidden_path_of(shard.step);
+    create_folder(folder);
+    json digests = json::object();
+    for (const auto& [name, tensors] : shard.files)
+      digests[name] = to_json(write_safetensors(folder / name, tensors, source));
+    return digests;
+  };
+  try {
+    return explained(shard.step, write);
+  } catch (const std::exception&) {
+    shard.snapshot.close();
+    throw;
+  }
 }
 
 CheckpointStore::Saved CheckpointStore::finish(std::int64_t step, const json& files, const json& facts,

@@ -8,6 +8,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -15,6 +17,8 @@
 
 #include "trainer/engine/buffer.h"
 #include "trainer/engine/partition.h"
+#include "trainer/engine/safetensors.h"
+#include "trainer/engine/snapshot.h"
 #include "trainer/model/config.h"
 
 namespace stint::engine {
@@ -23,6 +27,13 @@ namespace stint::engine {
 struct State {
   std::int64_t step = 0;  // updates done
   Buffer parameters, exp_avg, exp_avg_sq;
+};
+
+// What one process writes of a state, as it was when this was made.
+struct FrozenShard {
+  std::int64_t step;
+  std::map<std::string, std::vector<TensorView>> files;  // by name
+  Snapshot snapshot;
 };
 
 class CheckpointStore {
@@ -39,15 +50,18 @@ class CheckpointStore {
   struct Saved {
     std::filesystem::path folder;
     std::uint64_t bytes = 0;
-    double seconds = 0;
+    double seconds = 0;  // from its beginning until it is safe
+    double blocked = 0;  // of these, training stood still
   };
   // Writes the checkpoint of state.step and keeps the `keep` newest up to it. `facts` go into the manifest.
   // Throws Error; then the older checkpoints are untouched and nothing half written stays.
   Saved save(const State& state, const nlohmann::json& facts, std::int64_t keep) const;
-  // The same by several processes: one begins, then each writes its shard, then one finishes with what all
-  // write_shard() returned, or abandons. Each throws Error.
-  void begin(std::int64_t step) const;
-  nlohmann::json write_shard(const State& state) const;
+  // The same by several processes: each freezes and writes its shard, then one finishes with what all
+  // write_shard() returned, or abandons when none writes any more. Each throws Error. Between freeze() and
+  // the end of write_shard(), which another thread may run, whoever changes the state lets the snapshot keep
+  // what was there.
+  std::unique_ptr<FrozenShard> freeze(const State& state) const;
+  nlohmann::json write_shard(FrozenShard& shard) const;
   Saved finish(std::int64_t step, const nlohmann::json& files, const nlohmann::json& facts,
                std::int64_t keep) const;
   void abandon(std::int64_t step) const;

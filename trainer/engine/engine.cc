@@ -165,7 +165,9 @@ Status Engine::train_step(bool want_stop, StepReport& report) {
   const double rate = learning_rate(recipe_, state_.step);
   const auto& o = recipe_.optim;
   adamw_update({o.betas[0], o.betas[1], o.eps, o.weight_decay}, rate, clip_factor(sums.norm, o.grad_clip),
-               state_.step + 1, slices_, round_);
+               state_.step + 1, slices_, round_,
+               saving_ ? [this](const Slice& slice) { saving_->before_update(slice); }
+                       : std::function<void(const Slice&)>());
   storage_.publish();
   ++state_.step;
 
@@ -176,7 +178,7 @@ Status Engine::train_step(bool want_stop, StepReport& report) {
             seconds.count(), queue_.seconds_waited() - waited,
             sums.reading,    static_cast<std::int64_t>(sums.peak_memory),
             sums.stop};
-  return {};
+  return go_on_saving(sums.written);
 }
 
 // Forward and backward of this rank's slots, in their order. The loss is this rank's part of the global mean.
@@ -224,6 +226,7 @@ Status Engine::agree(double loss, bool want_stop, Sums& sums) {
   own.stop = want_stop ? 1 : 0;
   own.reading = reading_;
   own.peak_memory = peak_memory();
+  own.written = saving_ && !saving_->written() ? 0 : 1;
   if (auto status = queue_.run([&] { return exchange(communicator_, votes); }); !status) return status;
   std::vector<double> squares(votes.size());
   for (int rank = 0; rank < communicator_.size(); ++rank) {
@@ -233,6 +236,7 @@ Status Engine::agree(double loss, bool want_stop, Sums& sums) {
     sums.stop = sums.stop || vote.stop > 0;
     sums.reading = std::max(sums.reading, vote.reading);
     sums.peak_memory = std::max(sums.peak_memory, vote.peak_memory);
+    sums.written = sums.written && vote.written > 0;
   }
   sums.norm = std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
   return {};

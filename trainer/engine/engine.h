@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Training of one recipe on one rank: the state, the step, checkpoints. Every rank works on slots of its own;
 // the state is replicated, sharded, or sharded within groups of ranks and replicated among them. Knows
-// nothing of Slurm, the agent or where its peers run. One thread; every rank calls start(), step(), save()
-// and barrier() alike. From start() on the communicator is the engine's.
+// nothing of Slurm, the agent or where its peers run. One thread; every rank calls start(), step(),
+// begin_save(), finish_save() and barrier() alike. From start() on the communicator is the engine's.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <exception>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -22,6 +24,7 @@
 #include "trainer/engine/data.h"
 #include "trainer/engine/optimizer.h"
 #include "trainer/engine/partition.h"
+#include "trainer/engine/saving.h"
 #include "trainer/engine/unit_storage.h"
 #include "trainer/model/llama.h"
 
@@ -55,9 +58,19 @@ class Engine {
   // One update. Throws FinalError when loss or gradient is not finite or the memory does not suffice, Error
   // when the data cannot be read.
   comm::Status step(bool want_stop, StepReport& report);
-  // Where the state is sharded, returns once all ranks have written; else rank 0 writes, the others need not
-  // call it. `saved` is rank 0's. Throws Error; a FinalError where there is no room.
-  comm::Status save(CheckpointStore::Saved& saved);
+  // Begins a checkpoint of the state as it now is, which is written beside the steps that follow. Waits for
+  // the one before it.
+  comm::Status begin_save();
+  // Waits for the one that is under way.
+  comm::Status finish_save();
+  // What has come of those begun, once that is known: on rank 0; what failed, where the state is sharded, on
+  // every rank.
+  struct Save {
+    std::int64_t step = 0;
+    CheckpointStore::Saved saved;
+    std::exception_ptr error;  // a FinalError where there is no room; else null
+  };
+  std::vector<Save> take_saves();
 
   // All ranks are here, and nothing of the engine's is under way.
   comm::Status barrier();
@@ -66,7 +79,7 @@ class Engine {
   bool finished() const { return state_.step >= recipe_.run.steps; }
   std::int64_t parameter_count() const { return layout_.parameter_count(); }
   double last_loss() const { return last_loss_; }  // also after a resume; 0 before the first step
-  const State& state() const { return state_; }    // after save() or barrier()
+  const State& state() const { return state_; }    // after finish_save() or barrier()
   const model::Layout& layout() const { return layout_; }
   // For people, from start(), on rank 0: checkpoints passed over with their causes, data of another size.
   const std::vector<std::string>& warnings() const { return warnings_; }
@@ -78,15 +91,19 @@ class Engine {
     double loss = 0;     // its own slots' part of the mean
     double stop = 0;
     double reading = 0, peak_memory = 0;  // as in StepReport
-    double unused[3] = {};                // a line of 64 bytes
+    double written = 0;                   // its shard of the checkpoint that is under way
+    double unused[2] = {};                // a line of 64 bytes
   };
   struct Sums {
     double loss = 0, norm = 0, reading = 0, peak_memory = 0;
     bool stop = false;
+    bool written = true;  // by all
   };
 
   comm::Status train_step(bool want_stop, StepReport& report);
-  comm::Status save_sharded(CheckpointStore::Saved& saved);
+  comm::Status go_on_saving(bool all_written);
+  comm::Status gather_shards();
+  void note_saved();
   comm::Status load(bool& loaded);
   comm::Status try_checkpoint(std::int64_t step, bool& loaded);
   void take_facts(const nlohmann::json& manifest);
@@ -118,7 +135,10 @@ class Engine {
   double reading_ = 0;                // seconds, of this step
   double last_loss_ = 0;
   std::vector<std::string> warnings_;
-  CommQueue queue_;  // last: what is under way uses all the others
+  std::vector<Save> saves_;
+  bool shards_wanted_ = false;  // no rank has been told that all are written
+  CommQueue queue_;             // late: what is under way uses all before it
+  std::unique_ptr<Saving> saving_;
 };
 
 }  // namespace stint::engine

@@ -69,42 +69,69 @@ void Engine::take_facts(const nlohmann::json& manifest) {
                     recipe_.data.path, data_.bytes(), state_.step, bytes));
 }
 
-Status Engine::save(CheckpointStore::Saved& saved) {
-  if (partition_.degree() > 1) return save_sharded(saved);
-  if (communicator_.rank() == 0) saved = checkpoints_.save(state_, manifest_facts(), recipe_.checkpoint.keep);
+Status Engine::begin_save() {
+  if (auto status = finish_save(); !status) return status;
+  const bool first = communicator_.rank() == 0;
+  const bool sharded = partition_.degree() > 1;
+  if (!sharded && !first) return {};
+  saving_ = std::make_unique<Saving>(checkpoints_, state_, first || partition_.replica() == 0,
+                                     first ? manifest_facts() : nlohmann::json(), recipe_.checkpoint.keep);
+  shards_wanted_ = true;
   return {};
 }
 
-Status Engine::save_sharded(CheckpointStore::Saved& saved) {
-  const auto start = std::chrono::steady_clock::now();
-  const bool first = communicator_.rank() == 0;
-  std::vector<Outcome> all;
-  const auto together = [&](auto&& body) {
-    const Outcome mine = attempt(body);
-    return queue_.run([&] { return exchange(communicator_, mine, all); });
-  };
-  auto status = together([&] {
-    if (first) checkpoints_.begin(state_.step);
-    return std::string();
-  });
-  if (!status) return status;
-  throw_first_error(all);
-  status = together([&] {
-    return partition_.replica() == 0 ? checkpoints_.write_shard(state_).dump() : std::string("{}");
-  });
-  if (!status) return status;
+Status Engine::finish_save() {
+  if (!saving_) return {};
+  if (shards_wanted_)
+    if (auto status = gather_shards(); !status) return status;
+  if (saving_) note_saved();
+  return {};
+}
+
+// After a step, at which every rank has heard whether all have written their shards.
+Status Engine::go_on_saving(bool all_written) {
+  if (!saving_) return {};
+  if (shards_wanted_ && all_written)
+    if (auto status = gather_shards(); !status) return status;
+  if (saving_ && saving_->finished()) note_saved();
+  return {};
+}
+
+// What all ranks wrote goes to the first, which finishes; the others have done their part.
+Status Engine::gather_shards() {
+  shards_wanted_ = false;
+  std::vector<Outcome> all{saving_->shard()};
+  if (partition_.degree() > 1) {
+    const Outcome mine = all.front();
+    if (auto status = queue_.run([&] { return exchange(communicator_, mine, all); }); !status) return status;
+  }
+  if (communicator_.rank() == 0) {
+    saving_->finish(std::move(all));
+    return {};
+  }
+  const std::int64_t step = saving_->step();
+  saving_.reset();
   try {
     throw_first_error(all);
-    if (!first) return {};
-    auto files = nlohmann::json::object();
-    for (const auto& outcome : all) files.update(nlohmann::json::parse(outcome.text));
-    saved = checkpoints_.finish(state_.step, files, manifest_facts(), recipe_.checkpoint.keep);
   } catch (const std::exception&) {
-    if (first) checkpoints_.abandon(state_.step);
-    throw;
+    saves_.push_back({step, {}, std::current_exception()});
   }
-  saved.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return {};
+}
+
+void Engine::note_saved() {
+  Save save{saving_->step(), {}, nullptr};
+  try {
+    save.saved = saving_->saved();
+  } catch (const std::exception&) {
+    save.error = std::current_exception();
+  }
+  saves_.push_back(std::move(save));
+  saving_.reset();
+}
+
+std::vector<Engine::Save> Engine::take_saves() {
+  return std::exchange(saves_, {});
 }
 
 nlohmann::json Engine::manifest_facts() const {

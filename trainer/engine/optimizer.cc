@@ -67,7 +67,8 @@ double clip_factor(double norm, double limit) {
 }
 
 void adamw_update(const AdamW& a, double learning_rate, double factor, std::int64_t update,
-                  std::span<const Slice> slices, Round round) {
+                  std::span<const Slice> slices, Round round,
+                  const std::function<void(const Slice&)>& before) {
   const auto t = static_cast<double>(update);
   const auto f = [](double value) { return static_cast<float>(value); };
   const Scalars plain{1.0f,
@@ -83,6 +84,7 @@ void adamw_update(const AdamW& a, double learning_rate, double factor, std::int6
   decayed.keep = f(1 - learning_rate * a.weight_decay);
 #pragma omp parallel for schedule(static)
   for (const Slice& slice : slices) {
+    if (before) before(slice);
     update_slice(slice.decays ? decayed : plain, slice.count, slice.parameters, slice.gradients,
                  slice.exp_avg, slice.exp_avg_sq);
     if (slice.operands != nullptr)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "recipes/recipe.h"
@@ -36,9 +37,11 @@ constexpr std::size_t kSlice = 1 << 16;
 // One update, in one pass (Loshchilov and Hutter 2019, with the bias corrections of Kingma and Ba 2015):
 //   g = factor * gradient;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g g;
 //   p = p (1 - lr decay) - lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)
-// `update` is t, from 1. Slices that do not decay take no part in lr decay.
+// `update` is t, from 1. Slices that do not decay take no part in lr decay. `before` is called with each
+// slice that is about to be changed, by several threads.
 void adamw_update(const AdamW& adamw, double learning_rate, double factor, std::int64_t update,
-                  std::span<const Slice> slices, Round round = nullptr);
+                  std::span<const Slice> slices, Round round = nullptr,
+                  const std::function<void(const Slice&)>& before = {});
 
 // For the step with this index, from 0: linear warm-up that reaches learning_rate at index warmup_steps - 1;
 // then the schedule: constant; towards min_learning_rate at index `steps` along a line (linear) or a half

@@ -29,7 +29,7 @@ using nlohmann::json;
 
 constexpr std::uint64_t kMaxHeader = 100'000'000;  // the format's own limit
 constexpr std::size_t kLine = 64;
-constexpr std::size_t kBlock = 1 << 20;
+constexpr std::size_t kReadBytes = 1 << 20;
 
 std::string hex(XXH128_hash_t hash) {
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
@@ -131,13 +131,19 @@ std::size_t read_at(const Descriptor& file, const std::filesystem::path& path, v
 
 }  // namespace
 
-Digest write_safetensors(const std::filesystem::path& path, const std::vector<TensorView>& tensors) {
+Digest write_safetensors(const std::filesystem::path& path, const std::vector<TensorView>& tensors,
+                         const BlockSource& source) {
   NewFile file(path);
   const std::string header = header_of(tensors);
   const std::uint64_t length = header.size();
   file.write(&length, sizeof(length));
   file.write(header.data(), header.size());
-  for (const auto& t : tensors) file.write(t.data.data(), t.data.size_bytes());
+  for (const auto& t : tensors)
+    for (std::size_t at = 0; at < t.data.size(); at += kBlockFloats) {
+      auto block = t.data.subspan(at, std::min(kBlockFloats, t.data.size() - at));
+      if (source) block = source(block);
+      file.write(block.data(), block.size_bytes());
+    }
   return file.finish();
 }
 
@@ -150,7 +156,7 @@ Digest write_bytes(const std::filesystem::path& path, std::string_view content) 
 Digest digest_of(const std::filesystem::path& path) {
   const Descriptor file = open_for_reading(path);
   Hasher hasher;
-  std::vector<char> block(kBlock);
+  std::vector<char> block(kReadBytes);
   std::uint64_t offset = 0;
   while (const std::size_t got = read_at(file, path, block.data(), block.size(), offset)) {
     hasher.add(block.data(), got);

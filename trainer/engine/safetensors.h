@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -28,8 +29,15 @@ struct Digest {
   bool operator==(const Digest&) const = default;
 };
 
-// Writes and fsyncs a new file. Throws Error that names path and cause.
-Digest write_safetensors(const std::filesystem::path& path, const std::vector<TensorView>& tensors);
+// A tensor's data is written in blocks of so many elements, and a shorter last one.
+constexpr std::size_t kBlockFloats = 1 << 16;
+// What is written in place of a block; good until the next call.
+using BlockSource = std::function<std::span<const float>(std::span<const float>)>;
+
+// Writes and fsyncs a new file, block by block in the order of the tensors. Throws Error that names path and
+// cause.
+Digest write_safetensors(const std::filesystem::path& path, const std::vector<TensorView>& tensors,
+                         const BlockSource& source = {});
 Digest write_bytes(const std::filesystem::path& path, std::string_view content);
 
 // Size and hash of a whole file. Throws Error.

@@ -76,6 +76,14 @@ class Mailbox {
   std::jthread thread_;
 };
 
+std::string text_of(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& what) {
+    return what.what();
+  }
+}
+
 // The agent's word, which it also bound us by; else the recipe's; else the cores we may use.
 int thread_count(const recipes::Recipe& recipe) {
   const char* told = std::getenv("OMP_NUM_THREADS");
@@ -101,7 +109,7 @@ class Worker {
   void report_step(const json& event);
   template <typename Body>
   void for_tensorboard(Body&& body);
-  void save(Engine& engine);
+  void save(Engine& engine, bool due, bool last);
   [[noreturn]] void lose_peer(const comm::Status& status);
   void tell(const json& message) {
     if (!channel_.send(message)) leave_at_once(contract::kExitFailure);
@@ -112,6 +120,7 @@ class Worker {
   recipes::Recipe recipe_;
   double peak_ = 0;                    // FLOP/s of all workers
   std::optional<EventWriter> events_;  // rank 0
+  bool first_ = false;                 // rank 0
 };
 
 // What the run is made of (recipe, BLAS, data, checkpoints) is checked before the first step; a fault there
@@ -205,8 +214,8 @@ std::optional<View> Worker::wait_for_view() {
 
 int Worker::train(Engine& engine, const Connection& connection, const json& facts) {
   comm::Communicator& communicator = *connection.communicator;
-  const bool first = communicator.rank() == 0;
-  if (first && recipe_.run.tensorboard)
+  first_ = communicator.rank() == 0;
+  if (first_ && recipe_.run.tensorboard)
     for_tensorboard([&] { events_.emplace(arguments_.run.root, engine.current_step()); });
   const auto begin = std::chrono::steady_clock::now();
   tell({{"type", "ready"},
@@ -227,7 +236,7 @@ int Worker::train(Engine& engine, const Connection& connection, const json& fact
     if (report.step % recipe_.run.log_interval == 0 || engine.finished() || stopped)
       report_step(meter.event(report));
     const bool due = recipe_.checkpoint.interval > 0 && report.step % recipe_.checkpoint.interval == 0;
-    if (due || stopped || engine.finished()) save(engine);
+    save(engine, due, stopped || engine.finished());
   }
   // Nobody leaves before the last checkpoint is safe.
   if (auto status = engine.barrier(); !status) lose_peer(status);
@@ -261,14 +270,25 @@ void Worker::for_tensorboard(Body&& body) {
   }
 }
 
-void Worker::save(Engine& engine) {
-  CheckpointStore::Saved saved;
-  if (auto status = engine.save(saved); !status) lose_peer(status);
-  if (!saved.folder.empty())
-    tell({{"type", "checkpoint"},
-          {"step", engine.current_step()},
-          {"seconds", saved.seconds},
-          {"bytes", saved.bytes}});
+// Training waits for the last one alone, and goes on without any other.
+void Worker::save(Engine& engine, bool due, bool last) {
+  if (due || last)
+    if (auto status = engine.begin_save(); !status) lose_peer(status);
+  if (last)
+    if (auto status = engine.finish_save(); !status) lose_peer(status);
+  for (const auto& [step, saved, error] : engine.take_saves()) {
+    if (!error) {
+      tell({{"type", "checkpoint"},
+            {"step", step},
+            {"seconds", saved.seconds},
+            {"blocked_seconds", saved.blocked},
+            {"bytes", saved.bytes}});
+    } else if (last && step == engine.current_step()) {
+      std::rethrow_exception(error);
+    } else if (first_) {
+      tell({{"type", "checkpoint_failed"}, {"step", step}, {"why", text_of(error)}});
+    }
+  }
 }
 
 void Worker::lose_peer(const comm::Status& status) {

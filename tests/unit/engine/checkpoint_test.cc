@@ -226,6 +226,21 @@ TEST(Checkpoint, FailedSaveLeavesTheOldOnesAndNothingElse) {
   EXPECT_TRUE(f.store.load_newest(loaded).manifest);
 }
 
+// As when its writer is killed: the shard is written, or half of it, and no manifest.
+TEST(Checkpoint, OneThatWasNotFinishedIsNone) {
+  Fixture f;
+  f.save(4);
+  f.state.step = 8;
+  f.store.write_shard(*f.store.freeze(f.state));
+  fs::resize_file(f.folder.run().checkpoints() / ".tmp-step-00000008" / "optimizer.safetensors", 5000);
+  State loaded = f.empty();
+  const auto result = f.store.load_newest(loaded);
+  EXPECT_EQ(loaded.step, 4);
+  EXPECT_TRUE(result.skipped.empty());
+  f.store.prepare();
+  EXPECT_THAT(f.names(), ElementsAre("step-00000004"));
+}
+
 TEST(Checkpoint, FolderThatCannotBeIsNamed) {
   Fixture f;
   const CheckpointStore store("/proc/nothing/checkpoints", f.config, f.layout, 32);

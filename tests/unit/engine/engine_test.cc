@@ -191,8 +191,7 @@ TEST(Engine, ManifestSaysWhatMadeTheCheckpoint) {
     ASSERT_TRUE(engine.start());
     StepReport report;
     ASSERT_TRUE(engine.step(false, report));
-    CheckpointStore::Saved saved;
-    ASSERT_TRUE(engine.save(saved));
+    const auto saved = save(engine);
     std::ifstream file(saved.folder / "manifest.json");
     const auto manifest = nlohmann::json::parse(file);
     EXPECT_EQ(manifest.at("step"), 1);

@@ -19,14 +19,11 @@
 #include "base/error.h"
 #include "base/ini.h"
 #include "recipes/estimate.h"
-#include "tiny.h"
 #include "trainer/agent/node_memory.h"
 #include "trainer/agent/protocol.h"
-#include "trainer/comm/memory.h"
-#include "trainer/comm/ring.h"
 #include "trainer/descriptor.h"
-#include "trainer/engine/engine.h"
 #include "trainer/model/products.h"
+#include "world.h"
 
 extern char** environ;
 
@@ -191,9 +188,9 @@ json files_of_a_run_over_memory(const recipes::Recipe& recipe, int size) {
         StepReport report;
         while (!engine.finished() && engine.step(false, report)) {
         }
-        CheckpointStore::Saved saved;
-        if (!engine.save(saved) || rank != 0) return;
-        files = json::parse(read_file((saved.folder / "manifest.json").string(), 1 << 20)).at("files");
+        const auto saved = save(engine);
+        if (rank == 0)
+          files = json::parse(read_file((saved.folder / "manifest.json").string(), 1 << 20)).at("files");
       });
   }
   return files;

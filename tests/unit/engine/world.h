@@ -57,6 +57,18 @@ inline Bits bits_of(const State& state) {
   return {state.step, copy(state.parameters), copy(state.exp_avg), copy(state.exp_avg_sq)};
 }
 
+// A whole checkpoint, now; rank 0's.
+inline CheckpointStore::Saved save(Engine& engine) {
+  EXPECT_TRUE(engine.begin_save());
+  EXPECT_TRUE(engine.finish_save());
+  CheckpointStore::Saved last;
+  for (const auto& one : engine.take_saves()) {
+    if (one.error) std::rethrow_exception(one.error);
+    last = one.saved;
+  }
+  return last;
+}
+
 // Trains until `until` and saves; each rank's state.
 inline std::vector<Bits> train(const recipes::Recipe& recipe, const RunDirectory& run, int size,
                                std::int64_t until, std::vector<double>* losses = nullptr) {
@@ -69,8 +81,7 @@ inline std::vector<Bits> train(const recipes::Recipe& recipe, const RunDirectory
       ASSERT_TRUE(engine.step(false, report));
       if (losses != nullptr && communicator.rank() == 0) losses->push_back(report.loss);
     }
-    CheckpointStore::Saved saved;
-    ASSERT_TRUE(engine.save(saved));
+    save(engine);
     result[static_cast<std::size_t>(communicator.rank())] = bits_of(engine.state());
   });
   return result;

@@ -45,6 +45,15 @@ TEST(Memory, ActivationCheckpointingKeepsOneLayerAndTheInputsOfAll) {
   EXPECT_LT(memory(again, 1).activations, 0.4 * static_cast<double>(memory(kept, 1).activations));
 }
 
+TEST(Memory, CheckpointWrittenBesideTrainingKeepsAQuarterOfTheStateAtMost) {
+  auto r = recipe("zero1");
+  r.checkpoint.interval = 0;
+  EXPECT_EQ(memory(r, 8).checkpoint, 0) << "the last one is waited for";
+  r.checkpoint.interval = 100;
+  const auto parameters = static_cast<double>(estimate(r).parameters);
+  EXPECT_NEAR(static_cast<double>(memory(r, 8).checkpoint), parameters / 8 * 12 / 4, 16);
+}
+
 TEST(Memory, LogitsOfALargeVocabularyAreNeverAllThere) {
   auto r = recipe("none");
   r.model.vocab_size = 256'000;

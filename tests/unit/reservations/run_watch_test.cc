@@ -70,6 +70,7 @@ TEST(RunWatch, TellsARunThatLosesANode) {
   EXPECT_EQ(watch.note(event("step", {{"step", 40}, {"loss", 2.5}})), std::nullopt);
   EXPECT_EQ(watch.progress().step, 40);
   EXPECT_EQ(watch.note(event("checkpoint", {{"step", 40}})), "checkpoint at step 40");
+  EXPECT_EQ(watch.note(event("checkpoint_failed", {{"step", 60}, {"why", "no room"}})), "no room");
   EXPECT_EQ(watch.note(event("peer_lost", {{"node", "node3"}, {"why", "no heartbeat for 1s"}})),
             "lost node3: no heartbeat for 1s");
   EXPECT_EQ(watch.note(event("start", {{"job", "12"}, {"resume_step", 40}})), "job 12 resumed at step 40");
