@@ -49,6 +49,12 @@ class Fabric:
     def address(self, node: str) -> str:
         return f"10.78.0.{NODES.index(node) + 1}"
 
+    def slow_down(self, gigabits: float) -> None:
+        """The nodes' cables, from now on."""
+        for node in NODES:
+            self._limit(node, "net0", gigabits)
+            self._limit("switches", f"port{node}", gigabits)
+
     def inside(self, node: str, command: list) -> list[str]:
         return ["nsenter", "--target", str(self._holders[node].pid), "--net", "--mount", "--uts", *map(str, command)]
 
@@ -75,7 +81,7 @@ class Fabric:
 
     def _limit(self, name: str, device: str, gigabits: float) -> None:
         burst = max(256, int(gigabits * 256))  # KB
-        self._run(name, ["tc", "qdisc", "add", "dev", device, "root", "tbf", "rate", f"{gigabits * 1000:.0f}mbit",
+        self._run(name, ["tc", "qdisc", "replace", "dev", device, "root", "tbf", "rate", f"{gigabits * 1000:.0f}mbit",
                          "burst", f"{burst}kb", "limit", f"{8 * burst}kb"])
 
     def _run(self, name: str, command: list[str]) -> None:
