@@ -190,6 +190,7 @@ std::string facts(const Plan& plan, sys_seconds now) {
     html += fact("Accounts", escaped(fmt::format("{}", fmt::join(plan.accounts, ", "))) +
                                  "<span class=\"soft\"> whose members may use it</span>");
   }
+  if (!plan.tags.empty()) html += fact("Tags", escaped(to_string(plan.tags)));
   html += fact("Partition", escaped(plan.kind.partition));
   html +=
       fact("Nodes", fmt::format("{} and {} spare{}, on {} leaf switch{}", plan.nodes, plan.spares,

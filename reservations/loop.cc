@@ -18,6 +18,10 @@ Loop::Loop(std::string name, std::function<std::chrono::milliseconds()> work)
       thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
 Loop::~Loop() {
+  request_stop();
+}
+
+void Loop::request_stop() {
   thread_.request_stop();
   wake_.notify_all();
 }

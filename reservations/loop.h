@@ -17,6 +17,7 @@ class Loop {
   // `work` returns how long to wait before it is called again.
   Loop(std::string name, std::function<std::chrono::milliseconds()> work);
   ~Loop();  // stops and joins
+  void request_stop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 

@@ -19,6 +19,7 @@
 #include <set>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/command_line.h"
 #include "base/config.h"
@@ -184,6 +185,11 @@ std::unique_ptr<Notifier> notifier(Ledger& ledger, const Book& book, Metrics& me
       [by = settings.notices](const Notice& notice, std::int64_t id) { deliver(by, notice, id); });
 }
 
+void stop(std::vector<std::unique_ptr<Loop>>& loops) {
+  for (const auto& loop : loops) loop->request_stop();
+  loops.clear();
+}
+
 // Until a signal comes, or another host's slurmctld takes control.
 Call serve_in_control(const Setup& setup, const sigset_t& signals, Cluster& cluster,
                       const InControl& control) {
@@ -208,36 +214,41 @@ Call serve_in_control(const Setup& setup, const sigset_t& signals, Cluster& clus
   Server server(api, pages, metrics, Munge(config.munge_socket), settings.threads);
   server.bind(settings.listen_host, settings.listen_port);
 
-  const Loop reconcile("reconcile", [&] {
+  const auto told_of = notifier(ledger, book, metrics, settings);
+  std::vector<std::unique_ptr<Loop>> loops;
+  const auto add = [&](const char* name, std::function<milliseconds()> work) {
+    loops.push_back(std::make_unique<Loop>(name, std::move(work)));
+  };
+  add("reconcile", [&] {
     book.reconcile();
     return kReconcileEvery;
   });
-  const Loop look("look", [&] {
+  add("look", [&] {
     lookout.look();
     const std::chrono::sys_seconds now{std::chrono::seconds{static_cast<std::int64_t>(unix_seconds())}};
     metrics.set_plans(tally(book.list(), *lookout.sight(), now));
     return kLookEvery;
   });
-  const Loop recover("requeue", [&] {
+  add("requeue", [&] {
     failures.recover_once();
     return kRecoverEvery;
   });
-  const Loop tend("jobs", [&] {
+  add("jobs", [&] {
     shepherd.tend_once();
     return kTendEvery;
   });
-  const Loop open("opening", [&] { return opener.tend_once() ? kOpenSoonEvery : kOpenEvery; });
-  const Loop watch("watch", [&] {
+  add("opening", [&] { return opener.tend_once() ? kOpenSoonEvery : kOpenEvery; });
+  add("watch", [&] {
     failures.watch_once();
     return settings.probe_interval;
   });
-  const auto told_of = notifier(ledger, book, metrics, settings);
-  const Loop notify("notices", [&] { return told_of ? told_of->round() : kNever; });
+  add("notices", [&] { return told_of ? told_of->round() : kNever; });
   std::thread http([&] { server.serve(); });
   spdlog::info("version {} listens on {}:{}, ledger {}", STINT_VERSION, settings.listen_host,
                settings.listen_port, settings.ledger);
   auto call = next_call(signals, path, [&] { return !control.here(); });
   if (call.end) end_soon_in_any_case();
+  if (call.setup) stop(loops);  // takes long while slurmctld is away; requests are answered meanwhile
   server.stop();
   http.join();
   return call;

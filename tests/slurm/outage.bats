@@ -34,6 +34,16 @@ stands() { [[ $(end_of "$1.0") == "$2" && $(until_of "$1") == "$2" ]]; }
   stands kept $((before + 600))
 }
 
+@test "a stint.conf that is read again while slurmctld is away keeps nobody waiting" {
+  lab kill slurmctld
+  kill -HUP "$(cut -d' ' -f1 run/stintd.pid)"
+  for _ in $(seq 20); do wait_until 1 stint plan show kept; done
+  wait_until 30 reads_again
+  lab revive slurmctld
+  wait_until 30 stint plan extend kept --by 10m --yes
+}
+reads_again() { grep -A100 "is read again" log/stintd.out | grep -q "listens on"; }
+
 @test "what slurmctld forgot in a crash it is told again" {
   wait_until 30 stint plan create --name fresh --nodes 1 --duration 10m
   sleep 8 # slurmctld has written it

@@ -200,12 +200,14 @@ TEST(Calendar, TheSpanShowsAllLivePlansUnlessTheReaderChooses) {
 TEST(Calendar, APlansPageTellsItsSegmentsJobsAndHistory) {
   auto plan = plan_of("sft", kNow - hours{1}, hours{2}, {"node1", "node2"});
   plan.segments.push_back({"sft.1", kNow + hours{5}, kNow + hours{6}, {"node1", "node2"}});
+  plan.tags = {{"project", "llm"}};
   auto sight = sight_of(4);
   sight.jobs = {{7, 1000, "train", "sft.0", JobState::kRunning, {"node1"}},
                 {8, 1000, "other", "else.0", JobState::kRunning, {"node3"}}};
   const auto html = plan_page(plan, {{1'794'990'000, "alice", "booked", "2+0 nodes"}}, sight, kNow);
   EXPECT_EQ(bars_of(html, "sft").size(), 2U);
-  for (const char* text : {"sft.0", "sft.1", "node[1-2]", "train", "running", "2+0 nodes", "booked"})
+  for (const char* text :
+       {"sft.0", "sft.1", "node[1-2]", "train", "running", "2+0 nodes", "booked", "project=llm"})
     EXPECT_THAT(html, HasSubstr(text));
   EXPECT_THAT(html, Not(HasSubstr("other")));
   sight.private_jobs = true;
