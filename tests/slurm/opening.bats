@@ -19,9 +19,9 @@ setup_file() {
   touch "$SITE/fails.node2" "$SITE/hangs.node3"
   sbatch -w node7 -t1 -o /dev/null --wrap "sleep 57"
   wait_until 10 node_runs node7
-  stint plan create --name sound --nodes 2 --spares 1 --features plain --start now+95s --duration 5m
+  stint plan create --name sound --nodes 2 --spares 1 --features plain --start now+75s --duration 5m
   stint plan create --name busy --nodes 1 --features busy --start now+62s --duration 5m
-  stint plan create --name sleepy --nodes 1 --features sleepy --start now+95s --duration 5m
+  stint plan create --name sleepy --nodes 1 --features sleepy --start now+75s --duration 5m
   # Nothing is opened before the first of the stintds that are killed.
   lab kill stintd
   sed -i 's/^prepare_before = .*/prepare_before = 5m/' "$STINT_CONF"
