@@ -230,6 +230,7 @@ OfferAnswer OfferDesk::find(const OfferRequest& request, const Scene& scene) con
 // Whose first offer is the better one in the order asked for; `request` becomes the one that it answers.
 OfferAnswer OfferDesk::find_best(OfferRequest& request, const Scene& scene) const {
   const auto better = [&](const Offer& a, const Offer& b) {
+    if (a.is_split() != b.is_split()) return b.is_split();
     if (request.query.order == OfferOrder::kPrice) return a.price.cents < b.price.cents;
     if (request.query.order == OfferOrder::kSwitches) return a.switches() < b.switches();
     return a.finish() < b.finish();

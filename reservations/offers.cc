@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <tuple>
 
 #include "base/text.h"
+#include "reservations/offer_ranking.h"
 
 namespace stint::reservations {
 namespace {
@@ -50,9 +50,8 @@ class OfferSearch {
       explain_no_time(answer);
       return answer;
     }
-    rank();
     drop_too_dear(answer);
-    if (found_.size() > query_.most) found_.resize(query_.most);
+    rank(found_, query_.order, query_.most);
     for (auto& offer : found_) {
       for (auto& segment : offer.segments) segment.nodes = planner_.choose(count_, segment.window);
     }
@@ -155,87 +154,6 @@ class OfferSearch {
     }
     offer.price = tariff_(query_.nodes, windows);
     found_.push_back(std::move(offer));
-  }
-
-  using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::size_t>;
-  Key key(const Offer& offer) const {
-    const auto finish = static_cast<std::int64_t>(offer.finish().time_since_epoch().count());
-    const auto cents = offer.price.cents;
-    const auto switches = static_cast<std::int64_t>(offer.switches());
-    const std::size_t segments = offer.segments.size();
-    switch (query_.order) {
-      case OfferOrder::kPrice:
-        return {cents, finish, switches, segments};
-      case OfferOrder::kSwitches:
-        return {switches, finish, cents, segments};
-      case OfferOrder::kFinish:
-        break;
-    }
-    return {finish, cents, switches, segments};
-  }
-
-  // Not worse than another one in anything, nor the same.
-  bool useful(const Offer& offer) const {
-    return std::none_of(found_.begin(), found_.end(), [&](const Offer& other) {
-      const auto mine =
-          std::tuple(offer.finish(), offer.price.cents, offer.switches(), offer.segments.size());
-      const auto theirs =
-          std::tuple(other.finish(), other.price.cents, other.switches(), other.segments.size());
-      return mine != theirs && other.finish() <= offer.finish() && other.price.cents <= offer.price.cents &&
-             other.switches() <= offer.switches() && other.segments.size() <= offer.segments.size();
-    });
-  }
-
-  // In the order asked for; by finish, those that are best in something come first, then the others.
-  void rank() {
-    std::stable_sort(found_.begin(), found_.end(),
-                     [&](const Offer& a, const Offer& b) { return key(a) < key(b); });
-    std::vector<bool> best;
-    for (const auto& offer : found_) best.push_back(useful(offer));
-    explain(best);
-    if (query_.order != OfferOrder::kFinish) return;
-    std::vector<Offer> ranked;
-    for (const bool wanted : {true, false}) {
-      for (std::size_t i = 0; i < found_.size(); ++i) {
-        if (best[i] == wanted) ranked.push_back(found_[i]);
-      }
-    }
-    found_ = std::move(ranked);
-  }
-
-  void explain(const std::vector<bool>& best) {
-    auto first = found_.front().finish();
-    auto cheapest = found_.front().price.cents;
-    auto dearest = cheapest;
-    auto fewest = found_.front().switches();
-    auto most = fewest;
-    for (const auto& offer : found_) {
-      first = std::min(first, offer.finish());
-      cheapest = std::min(cheapest, offer.price.cents);
-      dearest = std::max(dearest, offer.price.cents);
-      fewest = std::min(fewest, offer.switches());
-      most = std::max(most, offer.switches());
-    }
-    for (std::size_t i = 0; i < found_.size(); ++i) {
-      auto& offer = found_[i];
-      std::vector<std::string> why;
-      if (offer.finish() == first) why.emplace_back("ends first");
-      if (cheapest != dearest && offer.price.cents == cheapest) why.emplace_back("cheapest");
-      if (fewest != most && offer.switches() == fewest) why.emplace_back("fewest switches");
-      if (offer.segments.size() > 1) why.push_back(fmt::format("{} segments", offer.segments.size()));
-      if (offer.finish() != first && first_in_one_piece() == offer.finish() && offer.segments.size() == 1)
-        why.emplace_back("the first in one piece");
-      if (why.empty()) why.emplace_back(best[i] ? "between the others in time and price" : "a later start");
-      offer.why = fmt::format("{}", fmt::join(why, ", "));
-    }
-  }
-
-  std::optional<sys_seconds> first_in_one_piece() const {
-    std::optional<sys_seconds> first;
-    for (const auto& offer : found_) {
-      if (offer.segments.size() == 1) first = std::min(first.value_or(offer.finish()), offer.finish());
-    }
-    return first;
   }
 
   void drop_too_dear(OfferAnswer& answer) {

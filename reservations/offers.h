@@ -15,7 +15,7 @@
 
 namespace stint::reservations {
 
-// kFinish: what is best in something comes first.
+// Of one block first, then of splits; kFinish: what is best in something before the rest.
 enum class OfferOrder { kFinish, kPrice, kSwitches };
 
 struct OfferQuery {
@@ -45,9 +45,10 @@ struct OfferSegment {
 struct Offer {
   std::vector<OfferSegment> segments;  // in order of time
   Price price;
-  std::string why;  // it ranks where it does: "ends first, cheapest"
+  std::string why;  // it is shown where it is: "ends first, cheapest"
 
   std::chrono::sys_seconds finish() const { return segments.back().window.end; }
+  bool is_split() const { return segments.size() > 1; }
   std::size_t switches() const;  // of the worst segment
 };
 

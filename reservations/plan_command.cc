@@ -301,14 +301,16 @@ void add_search(CLI::App& group, const std::shared_ptr<Options>& options) {
   command.add_option("--after", options->after, "now, now+2h, 18:00, friday 18:00 or 2026-11-23T18:00")
       ->capture_default_str();
   command.add_option("--before", options->before, "all must be over by then (default: eight weeks on)");
-  command.add_option("--segments", options->segments, "split into at most so many blocks of time")
+  command
+      .add_option("--segments", options->segments,
+                  "split into at most so many blocks of time; what needs no split comes first")
       ->check(CLI::Range(1, 32))
       ->capture_default_str();
   command.add_option("--min-segment", options->min_segment, "no block shorter than this (default: 1h)");
   command.add_option("--max-price", options->max_price, "of the whole plan");
   command
       .add_option("--sort", options->sort,
-                  "finish (those that are best in something first), price or switches")
+                  "finish (those that are best in something first), price or switches; blocks before splits")
       ->check(CLI::IsMember({"finish", "price", "switches"}))
       ->capture_default_str();
   command.add_option("--account", options->account, kAccountHelp);

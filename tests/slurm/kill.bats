@@ -178,7 +178,7 @@ when() { date -d "@$1" +%Y-%m-%dT%H:%M:%S; }
 two_segments() {
   local start=$((EPOCHSECONDS + 3600)) offer now
   scontrol create reservation ReservationName=block StartTime="$(when $start)" Duration=30 Nodes=ALL Users=root
-  offer=$(stint plan search --nodes 1 --duration 1h50m --segments 2 --min-segment 10m --before now+3h --format json | jq -r '.offers[0].id')
+  offer=$(split_offer 2 --nodes 1 --duration 1h50m --min-segment 10m --before now+3h)
   stint plan create --name "$1" --offer "$offer"
   scontrol delete ReservationName=block
   now=$EPOCHSECONDS

@@ -47,6 +47,11 @@ job_is() { [[ $(job_state "$1") == "$2" ]]; }
 # submit OPTION…: sbatch; prints the job id alone.
 submit() { sbatch --parsable "$@"; }
 
+# split_offer SEGMENTS OPTION…: the first offer of a search that has so many segments.
+split_offer() {
+  stint plan search --segments "$@" --format json | jq -r --argjson count "$1" 'first(.offers[] | select((.segments | length) == $count)).id'
+}
+
 # stintd_address: host:port of the lab's stintd.
 stintd_address() { awk '/^address/ { print $3 }' "$STINT_CONF"; }
 

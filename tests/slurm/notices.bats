@@ -40,8 +40,8 @@ submit_late() {
 # Two segments, one node: from now on, and from an hour on.
 book_halves() {
   scontrol create reservation ReservationName=block StartTime="$(when $((EPOCHSECONDS + 3600)))" Duration=30 Nodes=ALL Users=root
-  stint plan create --name halves --users nobody --offer "$(stint plan search --nodes 1 --duration 1h50m --segments 2 \
-    --min-segment 10m --before now+3h --format json | jq -r '.offers[0].id')" >/dev/null
+  stint plan create --name halves --users nobody --offer "$(split_offer 2 --nodes 1 --duration 1h50m \
+    --min-segment 10m --before now+3h)" >/dev/null
   scontrol delete ReservationName=block
 }
 

@@ -60,8 +60,10 @@ reservation() { scontrol --oneliner show reservation "$1" 2>/dev/null; }
   scontrol create reservation ReservationName=block StartTime="$start" Duration=10:00:00 Nodes=ALL Users=root
   run -1 stint plan search --nodes 4 --duration 3h --before now+14h
   [[ $output == *"4 nodes are free for 0"*"03:00:00 are wanted"* ]]
-  id=$(offers --nodes 4 --duration 3h --before now+14h --segments 2 | head -n1)
-  stint plan create --name split --offer "$id"
+  run -0 stint plan search --nodes 4 --duration 3h --segments 2
+  [[ ${lines[1]} == *"ends first in one block"* ]]
+  [[ $output == *"in 2 segments, ends 0"*" before the first block"* ]]
+  stint plan create --name split --offer "$(split_offer 2 --nodes 4 --duration 3h)"
   ends=$(date -d "$(reservation split.0 | grep -oP '(?<=EndTime=)\S+')" +%s)
   ((ends <= $(date -d "$start" +%s) && ends > $(date -d "$start" +%s) - 60))
   [[ -n $(reservation split.1) ]]

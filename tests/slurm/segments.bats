@@ -34,10 +34,10 @@ book_plans() {
   local start=$((EPOCHSECONDS + 3600)) offer name
   scontrol create reservation ReservationName=block1 StartTime="$(when $start)" Duration=30 Nodes=ALL Users=root
   scontrol create reservation ReservationName=block2 StartTime="$(when $((start + 5400)))" Duration=30 Nodes=ALL Users=root
-  offer=$(stint plan search --nodes 3 --duration 2h50m --segments 3 --min-segment 10m --before now+4h --format json | jq -r '.offers[0].id')
+  offer=$(split_offer 3 --nodes 3 --duration 2h50m --min-segment 10m --before now+4h)
   stint plan create --name gaps --offer "$offer"
   for name in roll turn; do
-    offer=$(stint plan search --nodes 1 --duration 1h50m --segments 2 --min-segment 10m --before now+3h --format json | jq -r '.offers[0].id')
+    offer=$(split_offer 2 --nodes 1 --duration 1h50m --min-segment 10m --before now+3h)
     stint plan create --name "$name" --offer "$offer"
   done
   scontrol delete ReservationName=block1

@@ -449,8 +449,7 @@ TEST_F(BookTest, ItsHistorySaysWhoDidWhat) {
   EXPECT_THROW(book_->history("other"), Refusal);
 }
 
-// Half of the nodes are free for an hour, then none, then all: two segments are the fastest way to 90
-// minutes.
+// All nodes are free for an hour, then none, then all: two segments are the fastest way to 90 minutes.
 class OfferedBookTest : public BookTest {
  protected:
   OfferedBookTest() {
@@ -475,12 +474,13 @@ class OfferedBookTest : public BookTest {
     return wanted;
   }
   std::string offer() { return book_->offers().search(wanted_, kRoot).offers.at(0).first; }
+  std::string split() { return book_->offers().search(wanted_, kRoot).offers.back().first; }
 
   OfferRequest wanted_;
 };
 
 TEST_F(OfferedBookTest, AnOfferOfTwoSegmentsBecomesTwoReservations) {
-  const auto plan = book_->create(by_offer(offer()), kRoot);
+  const auto plan = book_->create(by_offer(split()), kRoot);
   ASSERT_EQ(plan.segments.size(), 2U);
   EXPECT_EQ(plan.nodes, 3);
   EXPECT_EQ(plan.price.amount(), "11.25");
@@ -495,7 +495,7 @@ TEST_F(OfferedBookTest, AnOfferOfTwoSegmentsBecomesTwoReservations) {
 }
 
 TEST_F(OfferedBookTest, TheReservationOfASegmentThatIsOverIsNotMadeAgain) {
-  book_->create(by_offer(offer()), kRoot);
+  book_->create(by_offer(split()), kRoot);
   cluster_.now += 3'700;
   cluster_.reservations_.erase("split.0");
   book_->reconcile();
@@ -507,7 +507,7 @@ TEST_F(OfferedBookTest, TheReservationOfASegmentThatIsOverIsNotMadeAgain) {
 }
 
 TEST_F(OfferedBookTest, AnOfferThatIsTakenIsRefusedWithWhatThereIsInstead) {
-  const auto id = offer();
+  const auto id = split();
   book_->create(request("first", 6, 0), kRoot);
   try {
     book_->create(by_offer(id), kRoot);
@@ -561,7 +561,7 @@ TEST_F(OfferedBookTest, AnOfferOfTheNextMinuteBeginsAtOnceWhereItsNodesAreFree) 
 }
 
 TEST_F(OfferedBookTest, WhenSlurmRefusesASegmentNoneIsLeft) {
-  const auto id = offer();
+  const auto id = split();
   int made = 0;
   cluster_.after_create = [&] {
     if (++made == 1) cluster_.reservations_["split.1"] = {"split.1", {}, {}, {}, {"root"}, "main"};
@@ -573,7 +573,7 @@ TEST_F(OfferedBookTest, WhenSlurmRefusesASegmentNoneIsLeft) {
 }
 
 TEST_F(OfferedBookTest, KilledBetweenTwoSegmentsTheBookingIsUndone) {
-  const auto id = offer();
+  const auto id = split();
   cluster_.after_create = [] { throw std::runtime_error("killed"); };
   EXPECT_THROW(book_->create(by_offer(id), kRoot), std::runtime_error);
   cluster_.after_create = nullptr;

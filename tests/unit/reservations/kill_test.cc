@@ -42,7 +42,7 @@ class World : public BookTest {
     wanted.query.max_segments = 2;
     PlanRequest by_offer;
     by_offer.name = "demo";
-    by_offer.offer = book_->offers().search(wanted, kRoot).offers.at(0).first;
+    by_offer.offer = book_->offers().search(wanted, kRoot).offers.back().first;
     book_->create(by_offer, kRoot);
   }
   void wall(seconds from, seconds to) {

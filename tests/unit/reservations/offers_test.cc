@@ -132,20 +132,94 @@ TEST(Offers, TheCheapestBlockOfWeeksBeginsOrEndsWithARule) {
   }
 }
 
-TEST(Offers, SplitsAreOfferedWhereTheyEndEarlier) {
+// Of 8 hours on all nodes: two splits end before the first block, which begins in 20 hours.
+Planner busy_for_blocks() {
+  auto busy = planner();
+  busy.add_span({"n0"}, hours_from_now(5, 7));
+  busy.add_span({"n1"}, hours_from_now(9, 11));
+  busy.add_span({"n2"}, hours_from_now(14, 20));
+  return busy;
+}
+
+std::vector<std::size_t> segment_counts(const std::vector<Offer>& offers) {
+  std::vector<std::size_t> counts;
+  for (const auto& offer : offers) counts.push_back(offer.segments.size());
+  return counts;
+}
+
+TEST(Offers, OneBlockComesFirstThenTheSplitsThatEndEarlier) {
   auto busy = planner();
   busy.add_span({"n0", "n1", "n2", "n3", "n4"}, hours_from_now(6, 20));
   auto wanted = query(8, 8);
-  EXPECT_EQ(find_offers(busy, flat, wanted).offers[0].segments[0].window.start, kNow + hours{20});
+  const auto blocks = find_offers(busy, flat, wanted).offers;
+  EXPECT_EQ(blocks[0].segments[0].window.start, kNow + hours{20});
+  EXPECT_EQ(blocks[0].why, "ends first");
   wanted.max_segments = 3;
-  const auto best = find_offers(busy, flat, wanted).offers[0];
-  ASSERT_THAT(best.segments, SizeIs(2));
-  EXPECT_EQ(best.segments[0].window.end, kNow + hours{6});
-  EXPECT_EQ(best.segments[1].window.start, kNow + hours{20});
-  EXPECT_EQ(best.finish(), kNow + hours{22});
-  EXPECT_EQ(best.price.amount(), "128.00");
-  EXPECT_EQ(best.why, "ends first, 2 segments");
-  EXPECT_EQ(find_offers(busy, flat, wanted).offers[1].why, "the first in one piece");
+  const auto offers = find_offers(busy, flat, wanted).offers;
+  EXPECT_THAT(segment_counts(offers), ElementsAre(1, 1, 1, 1, 2));
+  EXPECT_EQ(offers[0].segments[0].window.start, kNow + hours{20});
+  EXPECT_EQ(offers[0].why, "ends first in one block");
+  const auto& split = offers.back();
+  EXPECT_EQ(split.segments[0].window.end, kNow + hours{6});
+  EXPECT_EQ(split.segments[1].window.start, kNow + hours{20});
+  EXPECT_EQ(split.finish(), kNow + hours{22});
+  EXPECT_EQ(split.price.amount(), "128.00");
+  EXPECT_EQ(split.why, "in 2 segments, ends 06:00:00 before the first block");
+}
+
+TEST(Offers, BlocksAndSplitsLeaveRoomForEachOther) {
+  auto wanted = query(8, 8);
+  wanted.max_segments = 4;
+  EXPECT_THAT(segment_counts(find_offers(busy_for_blocks(), flat, wanted).offers),
+              ElementsAre(1, 1, 1, 3, 2));
+  wanted.most = 2;
+  EXPECT_THAT(segment_counts(find_offers(busy_for_blocks(), flat, wanted).offers), ElementsAre(1, 3));
+  wanted.most = 1;
+  EXPECT_THAT(segment_counts(find_offers(busy_for_blocks(), flat, wanted).offers), ElementsAre(1));
+  wanted.most = 5;
+  wanted.before = kNow + hours{28};
+  EXPECT_THAT(segment_counts(find_offers(busy_for_blocks(), flat, wanted).offers), ElementsAre(1, 3, 2));
+}
+
+TEST(Offers, EveryOrderHasTheBlocksFirst) {
+  const Tariff rising = [](std::size_t nodes, const std::vector<Window>& windows) {
+    auto price = flat(nodes, windows);
+    price.cents += (windows.back().end - kNow) / hours{1};
+    return price;
+  };
+  auto wanted = query(8, 8);
+  wanted.max_segments = 4;
+  for (const auto order : {OfferOrder::kFinish, OfferOrder::kPrice, OfferOrder::kSwitches}) {
+    wanted.order = order;
+    const auto offers = find_offers(busy_for_blocks(), rising, wanted).offers;
+    EXPECT_THAT(segment_counts(offers), ElementsAre(1, 1, 1, 3, 2));
+    EXPECT_EQ(offers[0].why, "ends first in one block, cheapest in one block");
+    EXPECT_EQ(offers[3].why, "in 3 segments, ends 16:00:00 before the first block, cheapest");
+  }
+}
+
+TEST(Offers, SplitsAloneSayWhatTheyAreBetterInThanEachOther) {
+  auto wanted = query(8, 8);
+  wanted.before = kNow + hours{20};
+  wanted.max_segments = 4;
+  const auto offers = find_offers(busy_for_blocks(), flat, wanted).offers;
+  ASSERT_THAT(segment_counts(offers), ElementsAre(3, 2));
+  EXPECT_EQ(offers[0].why, "in 3 segments, ends first");
+  EXPECT_EQ(offers[1].why, "in 2 segments, the fewest");
+}
+
+// More compromises between time and price than there is room for.
+TEST(Offers, TheCheapestIsNotPushedOutByCompromises) {
+  const Tariff falling = [](std::size_t nodes, const std::vector<Window>& windows) {
+    auto price = flat(nodes, windows);
+    price.cents -= std::min<std::int64_t>(20, (windows.back().end - kNow) / hours{1});
+    return price;
+  };
+  const auto offers = find_offers(planner(), falling, query(2, 1)).offers;
+  EXPECT_EQ(offers[0].why, "ends first");
+  EXPECT_EQ(offers[1].why, "cheapest");
+  EXPECT_EQ(offers[1].finish(), kNow + hours{20});
+  EXPECT_EQ(offers[2].why, "between the others in time and price");
 }
 
 TEST(Offers, TooManyNodesAreSaidToBeTooMany) {
