@@ -270,31 +270,45 @@ void Book::set_window(Segment& segment, const PlanRequest& request) const {
 
 void Book::choose_nodes(Plan& plan) const {
   auto& segment = plan.segments.front();
-  const Planner planner = capacity_.planner(plan.kind);
+  const Scene scene = capacity_.look();
+  const Planner planner = capacity_.planner(plan.kind, scene);
   segment.nodes = planner.choose(static_cast<std::size_t>(plan.nodes) + static_cast<std::size_t>(plan.spares),
                                  {segment.start, segment.end});
-  if (segment.nodes.empty()) refuse_for_space(plan, planner);
+  if (segment.nodes.empty()) refuse_for_space(plan, planner, scene);
   plan.switches = static_cast<int>(planner.leaf_switches(segment.nodes));
 }
 
-void Book::refuse_for_space(const Plan& plan, const Planner& planner) const {
+void Book::refuse_for_space(const Plan& plan, const Planner& planner, const Scene& scene) const {
   const auto& segment = plan.segments.front();
-  const auto count = static_cast<std::size_t>(plan.nodes) + static_cast<std::size_t>(plan.spares);
+  OfferQuery query;
+  query.nodes = static_cast<std::size_t>(plan.nodes);
+  query.spares = static_cast<std::size_t>(plan.spares);
+  query.duration = segment.end - segment.start;
+  query.after = segment.start;
+  query.before = segment.end + kLookAhead;
+  query.min_segment = std::min<seconds>(query.duration, std::chrono::hours{1});
+  query.later_end.clear();
+  query.split = "'stint plan search' finds splits, with --segments {}";
+  query.most = 1;
+  desk_.tell_shortage(plan.kind, scene, query);
+  const auto later = find_offers(
+      planner, [](auto&&...) { return Price{}; }, query);
+  if (later.short_of_nodes)
+    refuse(409, "plan {}: {}; what would work: {}", plan.name, later.reason, later.remedy);
+  const auto supply = Capacity::supply(plan.kind, scene);
+  const auto count = query.nodes + query.spares;
   const auto free = planner.available_during({segment.start, segment.end}).size();
-  const auto origin = std::chrono::ceil<std::chrono::minutes>(segment.start);
-  const auto horizon = static_cast<Minute>(kLookAhead / std::chrono::minutes{1});
-  const auto length = std::chrono::ceil<std::chrono::minutes>(segment.end - segment.start).count();
-  const auto starts = feasible_starts(WindowSearch(planner.free_times(origin, horizon), horizon).reach(count),
-                                      static_cast<Minute>(length));
-  const std::string spares =
-      plan.spares > 0 ? fmt::format(" ({} and {} spares)", plan.nodes, plan.spares) : "";
   const std::string remedy =
-      starts.empty() ? std::string("take fewer nodes or less time")
-                     : fmt::format("enough are free from {}",
-                                   format_time(origin + std::chrono::minutes{starts.front().begin}));
-  refuse(409, "plan {}: wants {} node{}{}, {} of partition {} are free until {}{}; {}", plan.name, count,
-         count == 1 ? "" : "s", spares, free, plan.kind.partition, format_time(segment.end),
-         kept_out_text(capacity_.kept_out(plan.kind)), remedy);
+      later.offers.empty() ? fmt::format("{}; what would work: {}", later.reason, later.remedy)
+                           : fmt::format("enough are free from {}",
+                                         format_time(later.offers.front().segments.front().window.start));
+  refuse(409, "plan {}: wants {} node{}{}, {} of partition {}{} {} free until {}{}; {}", plan.name, count,
+         count == 1 ? "" : "s",
+         plan.spares > 0 ? fmt::format(" ({} and {} spares)", plan.nodes, plan.spares) : "", free,
+         plan.kind.partition,
+         plan.kind.features.empty() ? "" : fmt::format(" with {}", fmt::join(plan.kind.features, ",")),
+         free == 1 ? "is" : "are", format_time(segment.end), supply.whole() ? "" : "; " + supply.text(),
+         remedy);
 }
 
 Plan Book::owned_plan(const std::string& name, std::uint32_t uid, const std::string& deed) const {

@@ -103,7 +103,7 @@ class Book {
   void plan_directly(Plan& plan, const PlanRequest& request) const;
   void plan_by_offer(Plan& plan, const std::string& id, std::uint32_t uid);
   void choose_nodes(Plan& plan) const;
-  [[noreturn]] void refuse_for_space(const Plan& plan, const Planner& planner) const;
+  [[noreturn]] void refuse_for_space(const Plan& plan, const Planner& planner, const Scene& scene) const;
   std::pair<Plan, Refund> ended(const std::string& name, std::uint32_t uid, bool force);
   Plan owned_plan(const std::string& name, std::uint32_t uid, const std::string& deed) const;
   void check_settled(const Plan& plan) const;

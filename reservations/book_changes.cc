@@ -86,7 +86,8 @@ Pricing Book::pricing(const Plan& plan) const {
 }
 
 ProposalAnswer Book::extension_of(const Plan& plan, const ExtendRequest& request) const {
-  const Planner planner = capacity_.planner(plan.kind);
+  const Scene scene = capacity_.look();
+  const Planner planner = capacity_.planner(plan.kind, scene);
   if (request.nodes || request.spares) {
     const int nodes = request.nodes.value_or(plan.nodes);
     const int spares = request.spares.value_or(plan.spares);
@@ -106,8 +107,11 @@ ProposalAnswer Book::extension_of(const Plan& plan, const ExtendRequest& request
   const sys_seconds earliest = gate_.earliest(now());
   // A later --until is more time too, so what fits later is asked for by its length.
   const std::string later = request.until ? "give --by " + format_duration(more) : "";
-  auto answer = lengthen(plan, more, planner, pricing(plan),
-                         {now(), earliest, request.until.value_or(latest), later, latest});
+  Room room{now(), earliest, request.until.value_or(latest), later, latest};
+  if (const auto supply = Capacity::supply(plan.kind, scene);
+      supply.left() < static_cast<std::size_t>(plan.nodes) + static_cast<std::size_t>(plan.spares))
+    room.shortage = supply.text();
+  auto answer = lengthen(plan, more, planner, pricing(plan), room);
   if (answer.proposals.empty() && earliest > std::max(end, now()))
     answer.reason += fmt::format("; nothing may begin before {} ([policy] min_lead)", format_time(earliest));
   return answer;

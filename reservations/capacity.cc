@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reservations/capacity.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -22,23 +21,11 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-bool qualifies(const ClusterNode& node, const NodeKind& kind) {
-  return contains(node.partitions, kind.partition) && node.gpus >= kind.gpus &&
-         std::all_of(kind.features.begin(), kind.features.end(),
-                     [&](const std::string& feature) { return contains(node.features, feature); });
-}
-
 bool plainer(const ClusterNode* a, const ClusterNode* b) {
   return std::tuple(a->gpus, a->features.size()) < std::tuple(b->gpus, b->features.size());
 }
 
 }  // namespace
-
-std::string kept_out_text(std::size_t nodes) {
-  if (nodes == 0) return {};
-  return fmt::format(", {} more {} not for plans ([policy] allowed_features)", nodes,
-                     nodes == 1 ? "is" : "are");
-}
 
 Capacity::Capacity(Cluster& cluster, const Ledger& ledger, std::vector<std::string> allowed_features, Now now)
     : cluster_(cluster),
@@ -52,22 +39,19 @@ bool Capacity::is_bookable(const ClusterNode& node) const {
                      [&](const std::string& feature) { return contains(node.features, feature); });
 }
 
-std::vector<ClusterNode> Capacity::bookable_nodes() const {
-  auto nodes = cluster_.nodes();
+std::vector<ClusterNode> Capacity::keep_out(std::vector<ClusterNode>& nodes) const {
+  std::vector<ClusterNode> kept_out;
+  std::copy_if(nodes.begin(), nodes.end(), std::back_inserter(kept_out),
+               [&](const ClusterNode& node) { return !is_bookable(node); });
   std::erase_if(nodes, [&](const ClusterNode& node) { return !is_bookable(node); });
-  return nodes;
-}
-
-std::size_t Capacity::kept_out(const NodeKind& kind) const {
-  if (allowed_features_.empty()) return 0;
-  const auto nodes = cluster_.nodes();
-  return static_cast<std::size_t>(std::count_if(nodes.begin(), nodes.end(), [&](const ClusterNode& node) {
-    return qualifies(node, kind) && !is_bookable(node);
-  }));
+  return kept_out;
 }
 
 Scene Capacity::look() const {
-  return {bookable_nodes(), cluster_.topology(), cluster_.reservations(), cluster_.jobs()};
+  auto nodes = cluster_.nodes();
+  auto kept_out = keep_out(nodes);
+  return {std::move(nodes), std::move(kept_out), cluster_.topology(), cluster_.reservations(),
+          cluster_.jobs()};
 }
 
 Planner Capacity::planner(const NodeKind& kind, const Scene& scene) const {
@@ -99,6 +83,12 @@ Planner Capacity::planner(const NodeKind& kind, const Scene& scene) const {
       planner.add_span(job.nodes, {sys_seconds{}, job.end.value_or(kForEver)});
   }
   return planner;
+}
+
+NodeClass Capacity::node_class(const NodeKind& kind) const {
+  auto nodes = cluster_.nodes();
+  keep_out(nodes);
+  return node_class(kind, nodes);
 }
 
 NodeClass Capacity::node_class(const NodeKind& kind, const std::vector<ClusterNode>& nodes) {

@@ -11,16 +11,15 @@
 #include "reservations/cluster.h"
 #include "reservations/ledger.h"
 #include "reservations/planner.h"
+#include "reservations/supply.h"
 #include "reservations/tariff.h"
 
 namespace stint::reservations {
 
-// ", 3 more are not for plans ([policy] allowed_features)"; empty for none.
-std::string kept_out_text(std::size_t nodes);
-
 // What Slurm has at one time: for several questions about the same.
 struct Scene {
-  std::vector<ClusterNode> nodes;  // that plans may have
+  std::vector<ClusterNode> nodes;     // that plans may have
+  std::vector<ClusterNode> kept_out;  // that none may have, for want of an allowed feature
   ClusterTopology topology;
   std::vector<ClusterReservation> reservations;
   std::vector<ClusterJob> jobs;
@@ -40,10 +39,11 @@ class Capacity {
   Planner planner(const NodeKind& kind, const Scene& scene) const;
   Scene look() const;
   // What all nodes of this kind have in common, by which they are priced.
-  NodeClass node_class(const NodeKind& kind) const { return node_class(kind, bookable_nodes()); }
+  NodeClass node_class(const NodeKind& kind) const;
   static NodeClass node_class(const NodeKind& kind, const std::vector<ClusterNode>& nodes);
-  // How many nodes of this kind are no plan's for want of an allowed feature.
-  std::size_t kept_out(const NodeKind& kind) const;
+  static Supply supply(const NodeKind& kind, const Scene& scene) {
+    return Supply(kind, scene.nodes, scene.kept_out);
+  }
   // How many a node of this kind may have, the most first; those without are not among them.
   static std::vector<int> gpu_counts(const NodeKind& kind, const Scene& scene);
   // Jobs that wait for nodes of the partition outside any reservation: they may start before a plan is
@@ -52,7 +52,8 @@ class Capacity {
 
  private:
   bool is_bookable(const ClusterNode& node) const;
-  std::vector<ClusterNode> bookable_nodes() const;
+  // Of all nodes, those that plans may have are left; the others are returned.
+  std::vector<ClusterNode> keep_out(std::vector<ClusterNode>& nodes) const;
 
   Cluster& cluster_;
   const Ledger& ledger_;

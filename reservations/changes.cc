@@ -114,6 +114,8 @@ ProposalAnswer lengthen(const Plan& plan, seconds duration, const Planner& plann
   query.before = room.before;
   query.later_end = room.later_end;
   query.latest = room.latest;
+  query.split.clear();
+  query.shortage = room.shortage;
   query.min_segment = duration;
   query.most = kMostProposals - answer.proposals.size();
   offer_another_segment(plan, query, planner, pricing, now, answer);

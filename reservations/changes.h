@@ -41,6 +41,7 @@ struct Room {
   // What the caller may do for a later end, at `latest` at most; see OfferQuery. Empty: nothing.
   std::string later_end{};
   std::chrono::sys_seconds latest{};
+  std::string shortage{};  // see OfferQuery
 };
 
 // `duration` more after its last segment: on the same nodes where they are free, and as another segment.

@@ -85,6 +85,15 @@ void Gate::check_start(const std::string& subject, std::chrono::sys_seconds star
   }
 }
 
+std::vector<std::string> Gate::partitions() const {
+  std::vector<std::string> names;
+  for (const auto& partition : cluster_.partitions()) {
+    const auto& allowed = policy_.allowed_partitions;
+    if (allowed.empty() || contains(allowed, partition.name)) names.push_back(partition.name);
+  }
+  return names;
+}
+
 std::string Gate::partition(const std::string& subject, const std::string& asked) const {
   std::string chosen;
   std::vector<std::string> names;

@@ -32,6 +32,8 @@ class Gate {
   std::chrono::sys_seconds earliest(std::chrono::sys_seconds now) const { return now + policy_.min_lead; }
   void check_start(const std::string& subject, std::chrono::sys_seconds start,
                    std::chrono::sys_seconds now) const;
+  // Those that are for plans.
+  std::vector<std::string> partitions() const;
   // The partition that was asked for, or Slurm's default one where none was.
   std::string partition(const std::string& subject, const std::string& asked) const;
   // What of the partition's own limits would keep jobs of such a plan from running; Slurm holds them to it,

@@ -22,6 +22,7 @@ constexpr std::int64_t kMaxGpus = 1'024;
 constexpr std::int64_t kLatest = 1LL << 40;
 constexpr seconds kMaxDuration = std::chrono::days{366};
 constexpr std::int64_t kMostCells = 16'000'000;      // segments times minutes: 128 MB
+constexpr std::size_t kMostWays = 2;                 // to other nodes, that are told of
 constexpr int kMostAtOnce = 4;                       // searches of one user
 constexpr seconds kOneSegmentAtLeast{3600};          // unless the whole is shorter
 constexpr seconds kHorizon = std::chrono::weeks{8};  // where no --before is given
@@ -41,6 +42,10 @@ std::vector<OfferRequest> ways_to_hold_gpus(const OfferRequest& request, const S
     ways.push_back(request);
     ways.back().kind.gpus = each;
     ways.back().query.nodes = static_cast<std::size_t>((request.gpus + each - 1) / each);
+  }
+  if (ways.empty() && !Capacity::gpu_counts({request.kind.partition, {}, request.kind.gpus}, scene).empty()) {
+    refuse(409, "search: no node of partition {} with {} has GPUs; leave --features out, or ask for --nodes",
+           request.kind.partition, fmt::join(request.kind.features, " and "));
   }
   if (ways.empty())
     refuse(409, "search: no node of partition {} has GPUs; ask for --nodes", request.kind.partition);
@@ -168,7 +173,7 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   auto found = find_best(request, scene);
   SearchAnswer answer;
   answer.reason = std::move(found.reason);
-  if (found.offers.empty()) answer.reason += policy_text(request, asked);
+  if (found.offers.empty() && !found.short_of_nodes) answer.reason += policy_text(request, asked, scene);
   answer.remedy = std::move(found.remedy);
   answer.valid_until = now() + Shelf<ShelvedOffer>::kValid;
   auto warnings = gate_.partition_warnings(request.kind.partition, static_cast<int>(query.nodes),
@@ -190,9 +195,11 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
 }
 
 // What of the policy kept the search from more: "; nothing may begin before … ([policy] min_lead)".
-std::string OfferDesk::policy_text(const OfferRequest& request, const OfferQuery& asked) const {
+std::string OfferDesk::policy_text(const OfferRequest& request, const OfferQuery& asked,
+                                   const Scene& scene) const {
   const auto& query = request.query;
-  std::string text = kept_out_text(capacity_.kept_out(request.kind));
+  const auto supply = Capacity::supply(request.kind, scene);
+  std::string text = supply.whole() ? "" : "; " + supply.text();
   if (query.after > std::max(asked.after, now()))
     text += fmt::format("; nothing may begin before {} ([policy] min_lead)", format_time(query.after));
   if (asked.before > query.before)
@@ -224,7 +231,47 @@ OfferAnswer OfferDesk::find(const OfferRequest& request, const Scene& scene) con
   const auto& prices = settings_.money.prices;
   query.price_edges = prices.changes(kind, {query.after, query.before});
   for (const auto& discount : prices.discounts) query.price_edges.push_back(now() + discount.min_lead);
+  tell_shortage(request.kind, scene, query);
   return find_offers(capacity_.planner(request.kind, scene), tariff, query);
+}
+
+// What was asked for and could be left out, and partitions that have enough nodes for it.
+std::vector<std::pair<std::string, NodeKind>> OfferDesk::other_kinds(const NodeKind& kind) const {
+  std::vector<std::pair<std::string, NodeKind>> others;
+  for (const auto& feature : kind.features) {
+    others.emplace_back(fmt::format("without feature {}", feature), kind);
+    std::erase(others.back().second.features, feature);
+  }
+  if (kind.features.size() > 1)
+    others.emplace_back("without --features", NodeKind{kind.partition, {}, kind.gpus});
+  for (const auto& partition : gate_.partitions()) {
+    if (partition == kind.partition) continue;
+    others.emplace_back("with --partition " + partition, kind);
+    others.back().second.partition = partition;
+  }
+  return others;
+}
+
+void OfferDesk::tell_shortage(const NodeKind& kind, const Scene& scene, OfferQuery& query) const {
+  const auto supply = Capacity::supply(kind, scene);
+  const auto count = query.nodes + query.spares;
+  if (supply.left() >= count) return;
+  auto first = query;
+  first.most = 1;
+  first.max_cents.reset();
+  first.price_edges.clear();
+  std::vector<std::string> ways;
+  for (const auto& [how, other] : other_kinds(kind)) {
+    if (ways.size() == kMostWays) break;
+    if (Capacity::supply(other, scene).left() < count) continue;
+    const auto found = find_offers(
+        capacity_.planner(other, scene), [](auto&&...) { return Price{}; }, first);
+    if (found.offers.empty()) continue;
+    ways.push_back(fmt::format("{}, so many are free from {}", how,
+                               format_time(found.offers.front().segments.front().window.start)));
+  }
+  query.shortage = supply.text();
+  query.elsewhere = fmt::format("{}", fmt::join(ways, "; "));
 }
 
 // Whose first offer is the better one in the order asked for; `request` becomes the one that it answers.
@@ -235,6 +282,11 @@ OfferAnswer OfferDesk::find_best(OfferRequest& request, const Scene& scene) cons
     if (request.query.order == OfferOrder::kSwitches) return a.switches() < b.switches();
     return a.finish() < b.finish();
   };
+  // Without offers, what lacks time is nearer than what lacks nodes.
+  const auto wins = [&](const OfferAnswer& found, const OfferAnswer& other) {
+    if (found.offers.empty()) return other.short_of_nodes && !found.short_of_nodes;
+    return other.offers.empty() || better(found.offers.front(), other.offers.front());
+  };
   std::optional<OfferAnswer> best;
   for (const auto& way : ways_to_hold_gpus(request, scene)) {
     try {
@@ -244,9 +296,7 @@ OfferAnswer OfferDesk::find_best(OfferRequest& request, const Scene& scene) cons
       break;  // smaller nodes are more nodes
     }
     auto found = find(way, scene);
-    const bool wins = !found.offers.empty() &&
-                      (!best || best->offers.empty() || better(found.offers.front(), best->offers.front()));
-    if (best && !wins) continue;
+    if (best && !wins(found, *best)) continue;
     best = std::move(found);
     request = way;
   }

@@ -68,6 +68,8 @@ class OfferDesk {
   // Throws Refusal and ClusterError.
   SearchAnswer search(OfferRequest request, std::uint32_t uid);
   Availability availability(NodeKind kind, std::chrono::seconds span) const;
+  // Says in a query for nodes of this kind whether there are so many, and where else there are.
+  void tell_shortage(const NodeKind& kind, const Scene& scene, OfferQuery& query) const;
   // Throws Refusal (410) when there is no such offer any more.
   ShelvedOffer find(const std::string& id) const { return shelf_.find(id, now()); }
 
@@ -77,7 +79,8 @@ class OfferDesk {
   std::chrono::sys_seconds now() const;
   OfferAnswer find(const OfferRequest& request, const Scene& scene) const;
   OfferAnswer find_best(OfferRequest& request, const Scene& scene) const;
-  std::string policy_text(const OfferRequest& request, const OfferQuery& asked) const;
+  std::string policy_text(const OfferRequest& request, const OfferQuery& asked, const Scene& scene) const;
+  std::vector<std::pair<std::string, NodeKind>> other_kinds(const NodeKind& kind) const;
   std::string budget_warning(const SearchAnswer& answer, const std::string& account) const;
 
   const Capacity& capacity_;

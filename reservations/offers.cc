@@ -189,37 +189,41 @@ class OfferSearch {
 
   // From the coarsest limit to the finest.
   void explain_no_time(OfferAnswer& answer) const {
-    if (planner_.size() < count_) {
-      answer.reason =
-          fmt::format("{} {} wanted, {} qualify", nodes_text(), are(), number_of_nodes(planner_.size()));
-      answer.remedy = widest_text();
-      if (answer.remedy.empty()) answer.remedy = "take fewer nodes or less time";
-      if (planner_.size() == 0) answer.remedy = "ask for another partition or other features";
-      return;
-    }
-    if (length_ > horizon_) {
+    std::vector<std::string> remedies;
+    if (!query_.shortage.empty()) {
+      answer.short_of_nodes = true;
+      answer.reason = fmt::format("{} {} wanted; {}", nodes_text(), are(), query_.shortage);
+      remedies = {query_.elsewhere, widest_text()};
+    } else if (length_ > horizon_) {
       answer.reason = fmt::format("{} do not fit between {} and {}", format_duration(minutes{length_}),
                                   format_time(origin_), format_time(time_of(horizon_)));
-      answer.remedy = later_text();
-      if (answer.remedy.empty()) answer.remedy = "take less time";
-      return;
-    }
-    const MinuteSpan longest = longest_block(reach_);
-    if (longest.length() > 0) {
-      answer.reason = fmt::format("{} {} free for {} at most, from {}; {} are wanted", nodes_text(), are(),
-                                  format_duration(minutes{longest.length()}),
-                                  format_time(time_of(longest.begin)), format_duration(minutes{length_}));
+      remedies = {later_text()};
+      if (remedies.front().empty()) remedies.front() = "take less time";
     } else {
-      answer.reason = fmt::format("{} {} never free at once before {}", nodes_text(), are(),
-                                  format_time(time_of(horizon_)));
+      answer.reason = busy_text();
+      remedies = {widest_text(), later_text(), split_text()};
     }
-    std::vector<std::string> remedies;
-    if (auto widest = widest_text(); !widest.empty()) remedies.push_back(std::move(widest));
-    if (auto later = later_text(); !later.empty()) remedies.push_back(std::move(later));
-    if (const auto split = fewest_segments())
-      remedies.push_back(fmt::format("--segments {} splits it", *split));
-    answer.remedy =
-        remedies.empty() ? "take fewer nodes or less time" : fmt::format("{}", fmt::join(remedies, "; "));
+    std::erase(remedies, "");
+    if (remedies.empty()) remedies.emplace_back(less_time_text());
+    answer.remedy = fmt::format("{}", fmt::join(remedies, "; "));
+  }
+
+  std::string busy_text() const {
+    const MinuteSpan longest = longest_block(reach_);
+    if (longest.length() == 0) {
+      return fmt::format("{} {} never free at once before {}", nodes_text(), are(),
+                         format_time(time_of(horizon_)));
+    }
+    return fmt::format("{} {} free for {} at most, from {}; {} are wanted", nodes_text(), are(),
+                       format_duration(minutes{longest.length()}), format_time(time_of(longest.begin)),
+                       format_duration(minutes{length_}));
+  }
+
+  std::string less_time_text() const {
+    const MinuteSpan longest = longest_block(reach_);
+    if (longest.length() == 0) return "'stint plan availability' shows what is free";
+    return fmt::format("take {} from {}", format_duration(minutes{longest.length()}),
+                       format_time(time_of(longest.begin)));
   }
 
   // Empty: no end that the caller can ask for is late enough.
@@ -232,10 +236,12 @@ class OfferSearch {
                        fmt::format(fmt::runtime(query_.later_end), end));
   }
 
-  // That would do without any other change.
-  std::optional<std::size_t> fewest_segments() const {
+  // The fewest segments that would do without any other change.
+  std::string split_text() const {
+    if (query_.split.empty()) return {};
     const Minute shortest = std::max<Minute>(1, whole_minutes(query_.min_segment));
-    return fewest_blocks(reach_, length_, kMostSegments, shortest);
+    const auto segments = fewest_blocks(reach_, length_, kMostSegments, shortest);
+    return segments ? fmt::format(fmt::runtime(query_.split), *segments) : std::string{};
   }
 
   // Without the caller's --before: twice as far, at least four weeks more, as far as it may be.

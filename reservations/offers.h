@@ -27,6 +27,9 @@ struct OfferQuery {
   std::chrono::sys_seconds latest{};  // what `before` could be at most; none: any time
   // What the caller may do for a later end: "give --before {}", the braces being the time; empty: nothing.
   std::string later_end = "give --before {}";
+  std::string split = "--segments {} splits it";  // the same for splits, the braces being how many
+  // Why there are fewer nodes than wanted at whatever time, and where there are enough; empty: there are.
+  std::string shortage{}, elsewhere{};
   std::size_t max_segments = 1;
   std::chrono::seconds min_segment{};  // at least a minute
   std::optional<std::int64_t> max_cents;
@@ -57,6 +60,7 @@ struct OfferAnswer {
   // Without offers: what stands in the way, and the nearest thing that would work.
   std::string reason;
   std::string remedy;
+  bool short_of_nodes = false;  // at whatever time
 };
 
 // What `nodes` nodes cost in the windows of a plan.

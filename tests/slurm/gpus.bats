@@ -25,7 +25,7 @@ book_gpus() { stint plan create --name "$1" --offer "$(stint plan search --gpus 
   scontrol delete ReservationName=block
   [[ ${lines[1]} == *"node[3-5]"*"123.00 EUR"* ]]
   run -1 stint plan search --gpus 30 --duration 1h
-  [[ $output == "stint: search: "*" nodes are wanted, "*" qualify; what would work: "*" nodes are free for the whole time from "* ]]
+  [[ $output == "stint: search: 4 nodes are wanted; 2 nodes of partition main have 8 GPUs; what would work: 2 nodes are free for the whole time from "* ]]
 }
 
 @test "a job gets the GPUs that its plan has paid for, and no more" {

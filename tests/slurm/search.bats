@@ -50,7 +50,9 @@ reservation() { scontrol --oneliner show reservation "$1" 2>/dev/null; }
   end_of_job=$(date -d "$(scontrol --oneliner show job "$job" | grep -oP '(?<=EndTime=)\S+')" +%s)
   ((from_job >= end_of_job && from_job < end_of_job + 120))
   run -1 stint plan search --nodes 6 --duration 30m
-  [[ $output == "stint: search: "*"what would work: "*"5 nodes"* ]]
+  [[ $output == "stint: search: 6 nodes are wanted; partition main has 6 nodes, 1 of them is drained (node4): 5 are left; what would work: 5 nodes are free for the whole time from "* ]]
+  run -1 stint plan create --name x --nodes 2 --duration 30m --features fast
+  [[ $output == "stint: plan x: 2 nodes are wanted; no node of partition main has feature fast; what would work: without feature fast, so many are free from "* ]]
   scontrol update NodeName=node4 State=RESUME
   scancel "$job"
 }

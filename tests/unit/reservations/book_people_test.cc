@@ -300,11 +300,13 @@ TEST_F(PeopleTest, OnlyNodesWithAnAllowedFeatureGoIntoPlans) {
   EXPECT_THAT(book_->create(request("demo", 2, 0), kRoot).segments[0].nodes,
               UnorderedElementsAre("node2", "node5"));
   EXPECT_THAT(refusal([&] { book_->create(request("more", 1, 0), kRoot); }),
-              HasSubstr("6 more are not for plans ([policy] allowed_features)"));
+              HasSubstr("; partition main has 8 nodes, 6 of them are not for plans ([policy] "
+                        "allowed_features): 2 are left;"));
   auto wanted = search_for(1, seconds{600});
   wanted.kind.features = {"h100"};
   EXPECT_THAT(book_->offers().search(wanted, kRoot).reason,
-              HasSubstr("0 nodes qualify, 1 more is not for plans ([policy] allowed_features)"));
+              HasSubstr("1 node of partition main has feature h100, 1 of them is not for plans ([policy] "
+                        "allowed_features): none is left"));
 }
 
 TEST_F(PeopleTest, WhatBoundsTheTimeOfItsJobsIsInThePlanTable) {

@@ -79,7 +79,44 @@ TEST_F(BookTest, TooFewNodesAreExplainedWithATimeWhenThereAreEnough) {
   EXPECT_EQ(status, 409);
   EXPECT_THAT(text, HasSubstr("plan second: wants 4 nodes, 2 of partition main are free until"));
   EXPECT_THAT(text, HasSubstr("enough are free from"));
-  EXPECT_THAT(refused(request("third", 9, 0)).second, HasSubstr("take fewer nodes"));
+  EXPECT_EQ(refused(request("third", 9, 0))
+                .second.find("plan third: 9 nodes are wanted; partition main has 8 nodes; "
+                             "what would work: 8 nodes are free for the whole time from"),
+            0U);
+}
+
+TEST_F(BookTest, TheReasonIsWhatKeepsTheNodesAway) {
+  for (const char* name : {"node1", "node2", "node3", "node4"}) cluster_.find_node(name).features = {"ib"};
+  for (const char* name : {"node1", "node2"}) cluster_.find_node(name).drained = true;
+  cluster_.find_node("node3").down = true;
+  auto wanted = request("demo", 3, 0);
+  wanted.features = {"ib"};
+  const auto text = refused(wanted).second;
+  EXPECT_THAT(text, HasSubstr("plan demo: 3 nodes are wanted; 4 nodes of partition main have feature ib, 1 "
+                              "of them is down (node3), "
+                              "2 are drained (node[1-2]): 1 is left; "
+                              "what would work: without feature ib, so many are free from "));
+  EXPECT_THAT(text, HasSubstr("; 1 node is free for the whole time from "));
+  wanted.features = {"ib", "a100"};
+  EXPECT_THAT(
+      refused(wanted).second,
+      HasSubstr("no node of partition main has features ib,a100; what would work: without --features, "));
+  wanted.features = {};
+  for (auto& node : cluster_.nodes_) node.partitions.emplace_back("night");
+  cluster_.nodes_.pop_back();
+  for (std::size_t i = 4; i < 7; ++i) cluster_.nodes_[i].partitions = {"night"};
+  EXPECT_THAT(refused(wanted).second,
+              HasSubstr("partition main has 4 nodes, 1 of them is down (node3), 2 are drained"));
+}
+
+// Jobs and drained nodes both keep nodes away: that only time is short does not hide the others.
+TEST_F(BookTest, DrainedNodesAreToldOfWhereTimeIsShortToo) {
+  cluster_.add_job(5, {"node4", "node5"}, "", "").end = now() + seconds{300};
+  cluster_.find_node("node1").drained = true;
+  EXPECT_THAT(refused(request("demo", 6, 0)).second,
+              AllOf(HasSubstr("wants 6 nodes, 5 of partition main are free until "),
+                    HasSubstr("; partition main has 8 nodes, 1 of them is drained (node1): 7 are left; "
+                              "enough are free from ")));
 }
 
 TEST_F(BookTest, BadRequestsLeaveNothing) {
@@ -604,12 +641,15 @@ TEST_F(OfferedBookTest, GpusAreCountedInNodes) {
   EXPECT_EQ(plan.kind.gpus, 4);
   wanted_.gpus = 40;
   EXPECT_THAT(book_->offers().search(wanted_, kRoot).reason,
-              HasSubstr("5 nodes are wanted, 2 nodes qualify"));
+              HasSubstr("5 nodes are wanted; 2 nodes of partition main have 8 GPUs"));
 }
 
 TEST_F(OfferedBookTest, FeaturesAndWaitingJobsCount) {
   wanted_.kind.features = {"infiniband"};
-  EXPECT_THAT(book_->offers().search(wanted_, kRoot).remedy, HasSubstr("other features"));
+  const auto answer = book_->offers().search(wanted_, kRoot);
+  EXPECT_EQ(answer.reason,
+            "4 nodes (3 and 1 spares) are wanted; no node of partition main has feature infiniband");
+  EXPECT_THAT(answer.remedy, HasSubstr("without feature infiniband, so many are free from "));
   wanted_.kind.features = {};
   cluster_.add_job(9, {}, "", "").state = JobState::kPending;
   EXPECT_THAT(book_->offers().search(wanted_, kRoot).warning,

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "base/text.h"
 #include "reservations/local_time.h"
 #include "reservations/tariff.h"
 
@@ -225,10 +226,14 @@ TEST(Offers, TheCheapestIsNotPushedOutByCompromises) {
 TEST(Offers, TooManyNodesAreSaidToBeTooMany) {
   auto wanted = query(8, 1);
   wanted.spares = 1;
+  wanted.shortage = "there are 8";
   const auto answer = find_offers(planner(), flat, wanted);
   EXPECT_THAT(answer.offers, IsEmpty());
-  EXPECT_EQ(answer.reason, "9 nodes (8 and 1 spares) are wanted, 8 nodes qualify");
+  EXPECT_EQ(answer.reason, "9 nodes (8 and 1 spares) are wanted; there are 8");
   EXPECT_THAT(answer.remedy, HasSubstr("8 nodes are free for the whole time from "));
+  EXPECT_TRUE(answer.short_of_nodes);
+  wanted.elsewhere = "look elsewhere";
+  EXPECT_THAT(find_offers(planner(), flat, wanted).remedy, HasSubstr("look elsewhere; 8 nodes are free"));
 }
 
 TEST(Offers, ATimeThatIsTooLongNamesTheNearestThings) {
@@ -241,6 +246,17 @@ TEST(Offers, ATimeThatIsTooLongNamesTheNearestThings) {
   EXPECT_THAT(answer.remedy, HasSubstr("6 nodes are free for the whole time from "));
   EXPECT_THAT(answer.remedy, HasSubstr("all of it fits from "));
   EXPECT_THAT(answer.remedy, HasSubstr(": give --before 20"));
+}
+
+TEST(Offers, WhatIsNeverFreeForSoLongIsOfferedForLess) {
+  auto busy = planner();
+  busy.add_span(busy.available_during(hours_from_now(0, 1)), {kNow + hours{3}, kNow + hours{9'000}});
+  auto wanted = query(8, 4);
+  wanted.later_end.clear();
+  wanted.split.clear();
+  EXPECT_EQ(find_offers(busy, flat, wanted).remedy, "take 03:00:00 from " + format_time(kNow));
+  busy.add_span({"n0"}, hours_from_now(0, 3));
+  EXPECT_EQ(find_offers(busy, flat, wanted).remedy, "'stint plan availability' shows what is free");
 }
 
 TEST(Offers, TheFewestSegmentsThatWouldDoAreNamed) {
