@@ -116,6 +116,12 @@ std::vector<int> Capacity::gpu_counts(const NodeKind& kind, const Scene& scene) 
   return {counts.begin(), counts.end()};
 }
 
+bool Capacity::has_gpus(const Scene& scene) {
+  const auto some = [](const ClusterNode& node) { return node.gpus > 0; };
+  return std::any_of(scene.nodes.begin(), scene.nodes.end(), some) ||
+         std::any_of(scene.kept_out.begin(), scene.kept_out.end(), some);
+}
+
 std::size_t Capacity::waiting_jobs(const std::string& partition, const Scene& scene) {
   const auto& jobs = scene.jobs;
   return static_cast<std::size_t>(std::count_if(jobs.begin(), jobs.end(), [&](const ClusterJob& job) {

@@ -46,6 +46,8 @@ class Capacity {
   }
   // How many a node of this kind may have, the most first; those without are not among them.
   static std::vector<int> gpu_counts(const NodeKind& kind, const Scene& scene);
+  // Whether any node has some, also one that no plan may have.
+  static bool has_gpus(const Scene& scene);
   // Jobs that wait for nodes of the partition outside any reservation: they may start before a plan is
   // booked.
   static std::size_t waiting_jobs(const std::string& partition, const Scene& scene);

@@ -52,6 +52,21 @@ std::vector<OfferRequest> ways_to_hold_gpus(const OfferRequest& request, const S
   return ways;
 }
 
+nlohmann::json to_json(const Offer& offer) {
+  nlohmann::json segments = nlohmann::json::array();
+  for (const auto& segment : offer.segments) {
+    segments.push_back({{"start", segment.window.start.time_since_epoch().count()},
+                        {"end", segment.window.end.time_since_epoch().count()},
+                        {"nodes", segment.nodes},
+                        {"switches", segment.switches}});
+  }
+  return {{"segments", segments},
+          {"finish", offer.finish().time_since_epoch().count()},
+          {"switches", offer.switches()},
+          {"price", to_json(offer.price)},
+          {"why", offer.why}};
+}
+
 }  // namespace
 
 OfferRequest OfferRequest::parse(const nlohmann::json& body) {
@@ -97,19 +112,11 @@ nlohmann::json to_json(const Availability& availability) {
 nlohmann::json to_json(const SearchAnswer& answer) {
   nlohmann::json offers = nlohmann::json::array();
   for (const auto& [id, offer] : answer.offers) {
-    nlohmann::json segments = nlohmann::json::array();
-    for (const auto& segment : offer.segments) {
-      segments.push_back({{"start", segment.window.start.time_since_epoch().count()},
-                          {"end", segment.window.end.time_since_epoch().count()},
-                          {"nodes", segment.nodes},
-                          {"switches", segment.switches}});
-    }
-    offers.push_back({{"id", id},
-                      {"segments", segments},
-                      {"finish", offer.finish().time_since_epoch().count()},
-                      {"switches", offer.switches()},
-                      {"price", to_json(offer.price)},
-                      {"why", offer.why}});
+    offers.push_back(to_json(offer));
+    offers.back()["id"] = id;
+    if (!answer.gpus_per_node) continue;
+    offers.back()["gpus_per_node"] = *answer.gpus_per_node;
+    offers.back()["gpus"] = static_cast<std::size_t>(*answer.gpus_per_node) * answer.nodes;
   }
   nlohmann::json json{{"offers", offers}, {"valid_until", answer.valid_until.time_since_epoch().count()}};
   for (const auto& [field, text] : {std::pair("reason", answer.reason), std::pair("remedy", answer.remedy),
@@ -175,6 +182,8 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   answer.reason = std::move(found.reason);
   if (found.offers.empty() && !found.short_of_nodes) answer.reason += policy_text(request, asked, scene);
   answer.remedy = std::move(found.remedy);
+  answer.nodes = query.nodes;
+  if (Capacity::has_gpus(scene)) answer.gpus_per_node = Capacity::node_class(request.kind, scene.nodes).gpus;
   answer.valid_until = now() + Shelf<ShelvedOffer>::kValid;
   auto warnings = gate_.partition_warnings(request.kind.partition, static_cast<int>(query.nodes),
                                            query.duration, account, uid);

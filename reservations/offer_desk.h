@@ -50,6 +50,8 @@ struct ShelvedOffer {
 
 struct SearchAnswer {
   std::vector<std::pair<std::string, Offer>> offers;  // with their ids
+  std::size_t nodes = 0;                              // of each, spares left out
+  std::optional<int> gpus_per_node;                   // none: the cluster has no GPUs
   std::string reason, remedy;                         // without any; see OfferAnswer
   std::string warning;                                // may be empty
   std::chrono::sys_seconds valid_until{};

@@ -24,6 +24,7 @@ using std::chrono::sys_seconds;
 
 constexpr std::chrono::minutes kSlot{30};
 constexpr std::size_t kLongestNodes = 40;
+constexpr std::ptrdiff_t kGpuColumn = 5;
 constexpr std::size_t kMostIds = 5;  // of offers, on one line
 
 sys_seconds time_of(const json& value) {
@@ -139,6 +140,11 @@ std::string bar(std::optional<std::size_t> free, std::size_t nodes) {
   if (!free) return " ";
   if (*free == 0 || nodes == 0) return kLevels[0];
   return kLevels[*free >= nodes ? 8 : std::max<std::size_t>(1, *free * 8 / nodes)];
+}
+
+std::string gpus_text(const json& offer) {
+  const int each = offer.at("gpus_per_node");
+  return each == 0 ? "none" : fmt::format("{} ({} a node)", offer.at("gpus").get<int>(), each);
 }
 
 // How the prices come about, once for all offers of which it is the same: "o3f2k, oabcd: 12 h at 2.50 …".
@@ -314,7 +320,9 @@ std::string offers_text(const json& answer) {
     return fmt::format("no offer: {}\nwhat would work: {}\n", answer.at("reason").get<std::string>(),
                        answer.at("remedy").get<std::string>());
   }
+  const bool gpus = offers.front().contains("gpus");
   Rows rows{{"OFFER", "FROM", "UNTIL", "LENGTH", "NODES", "SWITCHES", "PRICE", "WHY"}};
+  if (gpus) rows.front().insert(rows.front().begin() + kGpuColumn, "GPUS");
   for (const auto& offer : offers) {
     bool first = true;
     for (const auto& segment : offer.at("segments")) {
@@ -325,6 +333,7 @@ std::string offers_text(const json& answer) {
                       std::to_string(segment.at("switches").get<int>()),
                       first ? price_text(offer.at("price")) : "",
                       first ? offer.at("why").get<std::string>() : ""});
+      if (gpus) rows.back().insert(rows.back().begin() + kGpuColumn, first ? gpus_text(offer) : "");
       first = false;
     }
   }

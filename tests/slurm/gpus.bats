@@ -19,7 +19,7 @@ book_gpus() { stint plan create --name "$1" --offer "$(stint plan search --gpus 
 
 @test "GPUs are searched by their number, on few large nodes or on more small ones, and priced" {
   run -0 stint plan search --gpus 12 --duration 1h
-  [[ ${lines[1]} == *"node[5-6]"*"162.00 EUR"* ]]
+  [[ ${lines[1]} == *"node[5-6]"*"16 (8 a node)"*"162.00 EUR"* ]]
   scontrol create reservation ReservationName=block StartTime=now Duration=60 Nodes=node6 Users=root
   run -0 stint plan search --gpus 12 --duration 1h
   scontrol delete ReservationName=block

@@ -633,6 +633,8 @@ TEST_F(OfferedBookTest, GpusAreCountedInNodes) {
   wanted_.gpus = 20;
   const auto mixed = book_->offers().search(wanted_, kRoot);
   EXPECT_THAT(mixed.offers.at(0).second.segments[0].nodes, SizeIs(5));
+  EXPECT_EQ(to_json(mixed)["offers"][0]["gpus_per_node"], 4);
+  EXPECT_EQ(to_json(mixed)["offers"][0]["gpus"], 20);
   PlanRequest taken;
   taken.name = "mixed";
   taken.offer = mixed.offers[0].first;
@@ -642,6 +644,12 @@ TEST_F(OfferedBookTest, GpusAreCountedInNodes) {
   wanted_.gpus = 40;
   EXPECT_THAT(book_->offers().search(wanted_, kRoot).reason,
               HasSubstr("5 nodes are wanted; 2 nodes of partition main have 8 GPUs"));
+}
+
+TEST_F(OfferedBookTest, GpusAreToldOfWhereTheClusterHasSome) {
+  EXPECT_FALSE(to_json(book_->offers().search(wanted_, kRoot))["offers"][0].contains("gpus"));
+  cluster_.find_node("node8").gpus = 8;
+  EXPECT_EQ(to_json(book_->offers().search(wanted_, kRoot))["offers"][0]["gpus"], 0);
 }
 
 TEST_F(OfferedBookTest, FeaturesAndWaitingJobsCount) {

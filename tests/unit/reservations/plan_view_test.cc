@@ -45,6 +45,22 @@ TEST_F(PlanViewTest, OffersAreATableWithTheCommandThatBooksOne) {
       "book one until 2026-11-23T00:15:00: stint plan create --name NAME --offer oabcde\n");
 }
 
+TEST_F(PlanViewTest, OffersTellTheirGpusWhereTheClusterHasSome) {
+  json answer = {{"offers",
+                  {{{"id", "oabcde"},
+                    {"segments",
+                     {{{"start", kMonday}, {"end", kMonday + 60}, {"nodes", {"n1", "n2"}}, {"switches", 1}}}},
+                    {"gpus_per_node", 8},
+                    {"gpus", 16},
+                    {"price", {{"amount", "7.50"}, {"currency", "EUR"}}},
+                    {"why", "ends first"}}}},
+                 {"valid_until", kMonday + 900}};
+  EXPECT_THAT(offers_text(answer), HasSubstr("NODES   GPUS           SWITCHES  PRICE"));
+  EXPECT_THAT(offers_text(answer), HasSubstr("n[1-2]  16 (8 a node)  1         7.50 EUR"));
+  answer["offers"][0]["gpus_per_node"] = answer["offers"][0]["gpus"] = 0;
+  EXPECT_THAT(offers_text(answer), HasSubstr("n[1-2]  none  1  "));
+}
+
 TEST_F(PlanViewTest, HowAPriceComesAboutIsSaidOnceForOffersOfTheSamePrice) {
   const auto offer = [](const char* id, const char* breakdown) {
     return json{{"id", id},
