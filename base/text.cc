@@ -116,13 +116,21 @@ bool same_fields(const std::tm& a, const std::tm& b) {
          std::tie(b.tm_year, b.tm_mon, b.tm_mday, b.tm_hour, b.tm_min, b.tm_sec);
 }
 
-// The local time of these fields; none when the calendar or the clock change knows no such time.
-std::optional<sys_seconds> from_local(std::tm fields) {
-  const std::tm asked = fields;
+// The local time of these fields; none when the calendar knows no such time. Refuses one that the clocks skip
+// when they are put forward, unless that is over: then it is the time that they showed instead.
+std::optional<sys_seconds> from_local(std::tm fields, sys_seconds now) {
+  std::tm asked = fields;
   fields.tm_isdst = -1;
   const std::time_t raw = ::mktime(&fields);
-  if (!same_fields(asked, fields)) return std::nullopt;
-  return sys_seconds(seconds(raw));
+  if (same_fields(asked, fields)) return sys_seconds(seconds(raw));
+  const std::tm wanted = asked;
+  const sys_seconds naive(seconds(::timegm(&asked)));
+  if (!same_fields(wanted, asked)) return std::nullopt;
+  const sys_seconds instead = naive - seconds(local(naive - std::chrono::days(1)).tm_gmtoff);
+  if (instead < now) return instead;
+  fail("{:04}-{:02}-{:02}T{:02}:{:02} does not exist: the clocks are put forward over it; {} does",
+       wanted.tm_year + 1900, wanted.tm_mon + 1, wanted.tm_mday, wanted.tm_hour, wanted.tm_min,
+       format_time(instead).substr(0, 16));
 }
 
 // The time of these fields so far east of Greenwich.
@@ -180,11 +188,11 @@ bool read_date(std::string_view text, std::tm& fields) {
 std::optional<sys_seconds> next_clock_time(std::string_view text, sys_seconds now) {
   std::tm fields = local(now);
   if (!read_clock(text, fields)) return std::nullopt;
-  const auto today = from_local(fields);
+  const auto today = from_local(fields, now);
   if (today && *today >= now) return today;
   fields = local(now + std::chrono::days(1));
   read_clock(text, fields);
-  return from_local(fields);
+  return from_local(fields, now);
 }
 
 // 0 is today; none when the word is no day.
@@ -208,11 +216,11 @@ std::optional<sys_seconds> calendar_time(std::string_view text, sys_seconds now)
   std::transform(day.begin(), day.end(), day.begin(), [](unsigned char c) { return std::tolower(c); });
   const auto at = [&](std::tm fields) -> std::optional<sys_seconds> {
     fields.tm_hour = fields.tm_min = fields.tm_sec = 0;
-    if (mark == std::string_view::npos) return from_local(fields);
+    if (mark == std::string_view::npos) return from_local(fields, now);
     std::string_view clock = trim(text.substr(mark + 1));
     const auto east = take_zone(clock);
     if (!read_clock(clock, fields)) return std::nullopt;
-    return east ? from_zone(fields, *east) : from_local(fields);
+    return east ? from_zone(fields, *east) : from_local(fields, now);
   };
   std::tm fields{};
   if (read_date(day, fields)) return at(fields);
@@ -222,7 +230,7 @@ std::optional<sys_seconds> calendar_time(std::string_view text, sys_seconds now)
   const auto noon_after = [&](int days) {  // noon: no clock change moves it to another day
     fields = today;
     fields.tm_hour = 12;
-    return local(from_local(fields).value_or(now) + std::chrono::days(days));
+    return local(from_local(fields, now).value_or(now) + std::chrono::days(days));
   };
   auto time = at(noon_after(*ahead));
   if (time && *time < now && !day.starts_with("to")) time = at(noon_after(*ahead + 7));

@@ -10,6 +10,7 @@
 #include "base/ini.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "reservations/counted.h"
 #include "reservations/kill_point.h"
 #include "reservations/notices.h"
 #include "reservations/people.h"
@@ -150,7 +151,7 @@ Plan Book::create(const PlanRequest& request, std::uint32_t uid) {
   check_budget(plan, plan.price.cents, uid);
   keeper_.book(plan, user_of_uid(uid));
   publish();
-  spdlog::info("plan {}: {} nodes ({}) for {}: {}", plan.name, plan.segments[0].nodes.size(),
+  spdlog::info("plan {}: {} ({}) for {}: {}", plan.name, counted(plan.segments[0].nodes.size(), "node"),
                format_host_list(plan.segments[0].nodes), plan.owner, to_string(plan.phase));
   return plan;
 }
@@ -302,9 +303,9 @@ void Book::refuse_for_space(const Plan& plan, const Planner& planner, const Scen
       later.offers.empty() ? fmt::format("{}; what would work: {}", later.reason, later.remedy)
                            : fmt::format("enough are free from {}",
                                          format_time(later.offers.front().segments.front().window.start));
-  refuse(409, "plan {}: wants {} node{}{}, {} of partition {}{} {} free until {}{}; {}", plan.name, count,
-         count == 1 ? "" : "s",
-         plan.spares > 0 ? fmt::format(" ({} and {} spares)", plan.nodes, plan.spares) : "", free,
+  refuse(409, "plan {}: wants {}{}, {} of partition {}{} {} free until {}{}; {}", plan.name,
+         counted(count, "node"),
+         plan.spares > 0 ? fmt::format(" ({} and {})", plan.nodes, counted(plan.spares, "spare")) : "", free,
          plan.kind.partition,
          plan.kind.features.empty() ? "" : fmt::format(" with {}", fmt::join(plan.kind.features, ",")),
          free == 1 ? "is" : "are", format_time(segment.end), supply.whole() ? "" : "; " + supply.text(),

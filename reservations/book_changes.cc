@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "reservations/book.h"
+#include "reservations/counted.h"
 #include "reservations/people.h"
 #include "reservations/users.h"
 
@@ -92,9 +93,8 @@ ProposalAnswer Book::extension_of(const Plan& plan, const ExtendRequest& request
     const int nodes = request.nodes.value_or(plan.nodes);
     const int spares = request.spares.value_or(plan.spares);
     if (nodes < plan.nodes || spares < plan.spares || nodes + spares == plan.nodes + plan.spares) {
-      refuse(409,
-             "plan {}: has {} nodes and {} spares, {} and {} are no more; 'stint plan shrink' takes less",
-             plan.name, plan.nodes, plan.spares, nodes, spares);
+      refuse(409, "plan {}: has {} and {}, {} and {} are no more; 'stint plan shrink' takes less", plan.name,
+             counted(plan.nodes, "node"), counted(plan.spares, "spare"), nodes, spares);
     }
     check_widening(plan);
     return widen(plan, nodes, spares, planner, pricing(plan), now());
@@ -212,9 +212,8 @@ Plan Book::shrink(const std::string& name, const ShrinkRequest& request, std::ui
     const int nodes = request.nodes.value_or(plan.nodes);
     const int spares = request.spares.value_or(plan.spares);
     if (nodes > plan.nodes || spares > plan.spares || nodes + spares == plan.nodes + plan.spares) {
-      refuse(409,
-             "plan {}: has {} nodes and {} spares, {} and {} are no fewer; 'stint plan extend' adds some",
-             name, plan.nodes, plan.spares, nodes, spares);
+      refuse(409, "plan {}: has {} and {}, {} and {} are no fewer; 'stint plan extend' adds some", name,
+             counted(plan.nodes, "node"), counted(plan.spares, "spare"), nodes, spares);
     }
     std::set<std::string> busy;
     for (const auto& job : jobs) busy.insert(job.nodes.begin(), job.nodes.end());

@@ -8,6 +8,7 @@
 #include "base/contract.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "reservations/counted.h"
 #include "reservations/refund.h"
 
 namespace stint::reservations {
@@ -65,10 +66,6 @@ bool free_in(const std::vector<std::string>& nodes, const Planner& planner, Wind
   const std::set<std::string> there(free.begin(), free.end());
   return std::all_of(nodes.begin(), nodes.end(),
                      [&](const std::string& node) { return there.contains(node); });
-}
-
-std::string number_of_nodes(std::size_t count) {
-  return fmt::format("{} node{}", count, count == 1 ? "" : "s");
 }
 
 void offer_another_segment(const Plan& plan, const OfferQuery& query, const Planner& planner,
@@ -134,9 +131,9 @@ ProposalAnswer widen(const Plan& plan, int nodes, int spares, const Planner& pla
     const auto more = planner.nearest(segment.nodes, needed, rest_of(segment, now));
     if (more.size() < needed) {
       answer.reason = fmt::format("{} more would be needed until {}, {} of the kind are free all that time",
-                                  number_of_nodes(needed), format_time(segment.end), more.size());
+                                  counted(needed, "node"), format_time(segment.end), more.size());
       answer.remedy = more.empty() ? std::string("give it more time instead, or book a second plan")
-                                   : fmt::format("take {} more", number_of_nodes(more.size()));
+                                   : fmt::format("take {} more", counted(more.size(), "node"));
       return answer;
     }
     segment.nodes.insert(segment.nodes.end(), more.begin(), more.end());
@@ -180,7 +177,7 @@ Proposal narrow(const Plan& plan, int nodes, int spares, const std::set<std::str
     }
     if (must.size() > all_nodes(wanted)) {
       fail("plan {}: its jobs run on {} ({}); end some first, or keep so many", plan.name,
-           number_of_nodes(must.size()), format_host_list({must.begin(), must.end()}));
+           counted(must.size(), "node"), format_host_list({must.begin(), must.end()}));
     }
     segment.nodes = planner.keep(segment.nodes, must, all_nodes(wanted));
   }

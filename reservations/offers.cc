@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "reservations/counted.h"
 #include "reservations/offer_ranking.h"
 
 namespace stint::reservations {
@@ -168,14 +169,11 @@ class OfferSearch {
     answer.remedy = fmt::format("--max-price {}, or take fewer nodes or less time", price.amount());
   }
 
-  static std::string number_of_nodes(std::size_t count) {
-    return fmt::format("{} node{}", count, count == 1 ? "" : "s");
-  }
-
   std::string nodes_text() const {
-    const std::string nodes = number_of_nodes(count_);
-    return query_.spares == 0 ? nodes
-                              : fmt::format("{} ({} and {} spares)", nodes, query_.nodes, query_.spares);
+    const std::string nodes = counted(count_, "node");
+    return query_.spares == 0
+               ? nodes
+               : fmt::format("{} ({} and {})", nodes, query_.nodes, counted(query_.spares, "spare"));
   }
   const char* are() const { return count_ == 1 ? "is" : "are"; }
 
@@ -183,7 +181,7 @@ class OfferSearch {
   std::string widest_text() const {
     const auto widest = search_.widest(length_);
     if (!widest || widest->nodes == 0) return {};
-    return fmt::format("{} {} free for the whole time from {}", number_of_nodes(widest->nodes),
+    return fmt::format("{} {} free for the whole time from {}", counted(widest->nodes, "node"),
                        widest->nodes == 1 ? "is" : "are", format_time(time_of(widest->begin)));
   }
 

@@ -208,7 +208,7 @@ json search_of(const Options& asked) {
   if (!options.before.empty()) body["before"] = time_option("search", "before", options.before);
   if (!options.max_price.empty()) {
     try {
-      body["max_cents"] = Rate::parse(options.max_price).micros / 10'000;
+      body["max_cents"] = parse_amount(options.max_price);
     } catch (const Error& error) {
       fail("search: --max-price: {}", error.what());
     }
@@ -307,7 +307,7 @@ void add_search(CLI::App& group, const std::shared_ptr<Options>& options) {
       ->check(CLI::Range(1, 32))
       ->capture_default_str();
   command.add_option("--min-segment", options->min_segment, "no block shorter than this (default: 1h)");
-  command.add_option("--max-price", options->max_price, "of the whole plan");
+  command.add_option("--max-price", options->max_price, "of the whole plan: 250 or 249.50");
   command
       .add_option("--sort", options->sort,
                   "finish (those that are best in something first), price or switches; blocks before splits")

@@ -29,9 +29,9 @@ std::string plan_path(const std::string& name) {
 nlohmann::json call_service(const std::string& config_path, const std::string& method,
                             const std::string& path, const nlohmann::json& body) {
   const Config config = load_config(config_path);
-  const bool looks = method == "GET" || path == "/v1/offers" || path == "/v1/availability";
+  const bool changes = method != "GET" && path.starts_with("/v1/plans");
   const HttpClient client(config.address, Munge(config.munge_socket), config.server_uids,
-                          looks ? kReadTimeout : kTimeout);
+                          changes ? kTimeout : kReadTimeout);
   const HttpReply reply = client.call(method, path, body);
   if (reply.status < 400) return reply.body;
   const bool explained =

@@ -136,9 +136,7 @@ const std::map<std::string, Setter>& setters() {
          s.policy.approve_above_nodes = static_cast<int>(parse_integer(v, 0, kMaxNodes));
        }},
       {"policy.approve_above_price",
-       [](Settings& s, const std::string& v) {
-         s.policy.approve_above_cents = Rate::parse(v).micros / 10'000;
-       }},
+       [](Settings& s, const std::string& v) { s.policy.approve_above_cents = parse_amount(v); }},
       {"policy.approvers",
        [](Settings& s, const std::string& v) { s.policy.approvers = parse_approvers(v); }},
       {"policy.max_duration",

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "reservations/counted.h"
 
 namespace stint::reservations {
 namespace {
@@ -62,9 +63,8 @@ std::string Supply::holders() const {
   if (!kind_.features.empty())
     marks.push_back(
         fmt::format("feature{} {}", kind_.features.size() == 1 ? "" : "s", fmt::join(kind_.features, ",")));
-  if (kind_.gpus > 0) marks.push_back(fmt::format("{} GPU{}", kind_.gpus, kind_.gpus == 1 ? "" : "s"));
-  const std::string nodes =
-      qualify_ == 0 ? "no node" : fmt::format("{} node{}", qualify_, qualify_ == 1 ? "" : "s");
+  if (kind_.gpus > 0) marks.push_back(counted(kind_.gpus, "GPU"));
+  const std::string nodes = qualify_ == 0 ? "no node" : counted(qualify_, "node");
   if (marks.empty()) return fmt::format("partition {} has {}", kind_.partition, nodes);
   return fmt::format("{} of partition {} {} {}", nodes, kind_.partition, qualify_ > 1 ? "have" : "has",
                      fmt::join(marks, " and "));

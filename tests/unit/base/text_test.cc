@@ -121,6 +121,18 @@ TEST(Time, ReadsDaysByTheirNames) {
   for (const auto& [text, expected] : cases) EXPECT_EQ(format_time(parse_time(text, now)), expected) << text;
 }
 
+TEST(Time, SaysThatTheClocksSkipATime) {
+  const Zone zone(kBerlin);
+  const sys_seconds saturday = parse_time("2027-03-27T12:00", sys_seconds{});
+  for (const char* text : {"2027-03-28T02:30", "sunday 02:30", "02:30"}) {
+    EXPECT_EQ(error_of([&] { parse_time(text, saturday); }),
+              "2027-03-28T02:30 does not exist: the clocks are put forward over it; 2027-03-28T03:30 does");
+  }
+  const sys_seconds sunday = parse_time("2027-03-28T12:00", saturday);
+  EXPECT_EQ(format_time(parse_time("02:30", sunday)), "2027-03-29T02:30:00");
+  EXPECT_EQ(format_time(parse_time("sunday 02:30", sunday)), "2027-04-04T02:30:00");
+}
+
 TEST(Time, RefusesWhatTheCalendarOrTheClockChangeDoesNotKnow) {
   const Zone zone(kBerlin);
   const sys_seconds now(seconds(1795444444));

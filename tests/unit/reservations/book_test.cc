@@ -656,7 +656,7 @@ TEST_F(OfferedBookTest, FeaturesAndWaitingJobsCount) {
   wanted_.kind.features = {"infiniband"};
   const auto answer = book_->offers().search(wanted_, kRoot);
   EXPECT_EQ(answer.reason,
-            "4 nodes (3 and 1 spares) are wanted; no node of partition main has feature infiniband");
+            "4 nodes (3 and 1 spare) are wanted; no node of partition main has feature infiniband");
   EXPECT_THAT(answer.remedy, HasSubstr("without feature infiniband, so many are free from "));
   wanted_.kind.features = {};
   cluster_.add_job(9, {}, "", "").state = JobState::kPending;

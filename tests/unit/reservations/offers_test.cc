@@ -229,7 +229,7 @@ TEST(Offers, TooManyNodesAreSaidToBeTooMany) {
   wanted.shortage = "there are 8";
   const auto answer = find_offers(planner(), flat, wanted);
   EXPECT_THAT(answer.offers, IsEmpty());
-  EXPECT_EQ(answer.reason, "9 nodes (8 and 1 spares) are wanted; there are 8");
+  EXPECT_EQ(answer.reason, "9 nodes (8 and 1 spare) are wanted; there are 8");
   EXPECT_THAT(answer.remedy, HasSubstr("8 nodes are free for the whole time from "));
   EXPECT_TRUE(answer.short_of_nodes);
   wanted.elsewhere = "look elsewhere";

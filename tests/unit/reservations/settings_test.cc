@@ -96,6 +96,12 @@ TEST(Settings, ApproversWithoutAWordBeforeThemAreUsers) {
               testing::HasSubstr("'carol,dave' is none of operators"));
 }
 
+TEST(Settings, APriceFromWhichOnApprovalIsNeededIsNotCut) {
+  EXPECT_EQ(settings_from("[policy]\napprove_above_price = 99.95\n").policy.approve_above_cents, 9'995);
+  EXPECT_THAT(error_of("[policy]\napprove_above_price = 99.955\n"),
+              testing::HasSubstr("more than two decimals"));
+}
+
 TEST(Settings, ALeadThatNothingCouldKeepIsRefused) {
   EXPECT_EQ(error_of("[policy]\nmin_lead = 2d\nmax_lead = 1d\n"),
             "[policy] min_lead is longer than max_lead (1-00:00:00): nothing could be booked");
