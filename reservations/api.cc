@@ -190,6 +190,9 @@ ApiReply Api::extend_plan(const std::string& name, std::string_view body, std::u
 nlohmann::json Api::show(const Plan& plan) const {
   const sys_seconds now{seconds{static_cast<std::int64_t>(now_())}};
   auto json = to_json(plan, now, plan.live_at(now) ? book_.lost_nodes() : std::vector<std::string>{});
+  json["needs_approval"] =
+      plan.needs_approval && (plan.phase == Phase::kBooking || plan.phase == Phase::kPending);
+  if (json["needs_approval"]) json["approvers"] = book_.gate().approvers_text(plan.account);
   NodeSeconds spent;
   for (const auto& row : ledger_.usage(plan.id)) spent += row.spent;
   json["usage"] = to_json(spent);

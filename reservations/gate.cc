@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "reservations/counted.h"
 #include "reservations/refusal.h"
 #include "reservations/users.h"
 
@@ -62,10 +63,22 @@ bool Gate::needs_approval(int nodes, std::int64_t cents, std::uint32_t uid,
   return large && !is_among(policy_.approvers, uid, account);
 }
 
+std::string Gate::approvers_text(const std::string& account) const {
+  const auto& who = policy_.approvers;
+  auto names = who.users;
+  if (!who.accounts.empty()) {
+    names.push_back(fmt::format("a member of account{} {}", who.accounts.size() == 1 ? "" : "s",
+                                fmt::join(who.accounts, ",")));
+  }
+  if (who.coordinators) names.push_back("a coordinator of account " + account);
+  if (names.empty()) return "an operator";
+  return fmt::format("{} or an operator", fmt::join(names, ", "));
+}
+
 void Gate::check_size(const std::string& subject, int nodes, std::chrono::seconds duration) const {
   if (policy_.max_nodes > 0 && nodes > policy_.max_nodes) {
-    refuse(403, "{}: wants {} nodes with its spares, at most {} are allowed ([policy] max_nodes)", subject,
-           nodes, policy_.max_nodes);
+    refuse(403, "{}: wants {} with its spares, at most {} {} allowed ([policy] max_nodes)", subject,
+           counted(nodes, "node"), policy_.max_nodes, policy_.max_nodes == 1 ? "is" : "are");
   }
   if (policy_.max_duration > std::chrono::seconds{} && duration > policy_.max_duration) {
     refuse(403, "{}: wants {}, at most {} are allowed ([policy] max_duration)", subject,
@@ -126,12 +139,12 @@ std::vector<std::string> Gate::partition_warnings(const std::string& partition, 
   if (!found->up)
     warnings.push_back(fmt::format("partition {} is not up: no job starts there now", partition));
   if (found->max_nodes && static_cast<std::uint32_t>(nodes) > *found->max_nodes) {
-    warnings.push_back(fmt::format("one job may have {} node{} of partition {} at most (MaxNodes)",
-                                   *found->max_nodes, *found->max_nodes == 1 ? "" : "s", partition));
+    warnings.push_back(fmt::format("one job may have {} of partition {} at most (MaxNodes)",
+                                   counted(*found->max_nodes, "node"), partition));
   }
   if (static_cast<std::uint32_t>(nodes) < found->min_nodes)
-    warnings.push_back(
-        fmt::format("a job of partition {} has {} nodes at least (MinNodes)", partition, found->min_nodes));
+    warnings.push_back(fmt::format("a job of partition {} has {} at least (MinNodes)", partition,
+                                   counted(found->min_nodes, "node")));
   if (!policy_.exceed_max_time && found->max_time && longest > *found->max_time) {
     warnings.push_back(
         fmt::format("a job of partition {} runs for {} at a time (MaxTime), then it is requeued", partition,

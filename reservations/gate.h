@@ -26,6 +26,8 @@ class Gate {
   bool may_approve(std::uint32_t uid, const std::string& account) const;
   // Whether such a plan of this size and price, booked by this user, must wait for one. Approvers need none.
   bool needs_approval(int nodes, std::int64_t cents, std::uint32_t uid, const std::string& account) const;
+  // Who may: "carol, a coordinator of account physics or an operator".
+  std::string approvers_text(const std::string& account) const;
   // `nodes` with spares.
   void check_size(const std::string& subject, int nodes, std::chrono::seconds duration) const;
   // Before this nothing may begin that is booked now.

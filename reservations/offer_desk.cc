@@ -114,11 +114,13 @@ nlohmann::json to_json(const SearchAnswer& answer) {
   for (const auto& [id, offer] : answer.offers) {
     offers.push_back(to_json(offer));
     offers.back()["id"] = id;
+    offers.back()["needs_approval"] = answer.need_approval.contains(id);
     if (!answer.gpus_per_node) continue;
     offers.back()["gpus_per_node"] = *answer.gpus_per_node;
     offers.back()["gpus"] = static_cast<std::size_t>(*answer.gpus_per_node) * answer.nodes;
   }
   nlohmann::json json{{"offers", offers}, {"valid_until", answer.valid_until.time_since_epoch().count()}};
+  if (!answer.need_approval.empty()) json["approvers"] = answer.approvers;
   for (const auto& [field, text] : {std::pair("reason", answer.reason), std::pair("remedy", answer.remedy),
                                     std::pair("warning", answer.warning)}) {
     if (!text.empty()) json[field] = text;
@@ -183,6 +185,7 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   if (found.offers.empty() && !found.short_of_nodes) answer.reason += policy_text(request, asked, scene);
   answer.remedy = std::move(found.remedy);
   answer.nodes = query.nodes;
+  answer.approvers = gate_.approvers_text(account);
   if (Capacity::has_gpus(scene)) answer.gpus_per_node = Capacity::node_class(request.kind, scene.nodes).gpus;
   answer.valid_until = now() + Shelf<ShelvedOffer>::kValid;
   auto warnings = gate_.partition_warnings(request.kind.partition, static_cast<int>(query.nodes),
@@ -195,6 +198,8 @@ SearchAnswer OfferDesk::search(OfferRequest request, std::uint32_t uid) {
   }
   for (auto& offer : found.offers) {
     const auto id = shelf_.put({request, offer}, now(), uid);
+    if (gate_.needs_approval(static_cast<int>(query.nodes + query.spares), offer.price.cents, uid, account))
+      answer.need_approval.insert(id);
     answer.offers.emplace_back(id, std::move(offer));
   }
   if (auto warning = budget_warning(answer, account); !warning.empty())

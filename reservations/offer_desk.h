@@ -8,6 +8,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,8 @@ struct SearchAnswer {
   std::vector<std::pair<std::string, Offer>> offers;  // with their ids
   std::size_t nodes = 0;                              // of each, spares left out
   std::optional<int> gpus_per_node;                   // none: the cluster has no GPUs
+  std::set<std::string> need_approval;                // ids
+  std::string approvers;                              // who may give it
   std::string reason, remedy;                         // without any; see OfferAnswer
   std::string warning;                                // may be empty
   std::chrono::sys_seconds valid_until{};

@@ -13,6 +13,8 @@
 
 #include "base/one_line.h"
 #include "base/text.h"
+#include "reservations/counted.h"
+#include "reservations/local_time.h"
 #include "reservations/tags.h"
 
 namespace stint::reservations {
@@ -24,6 +26,8 @@ using std::chrono::sys_seconds;
 
 constexpr std::chrono::minutes kSlot{30};
 constexpr std::size_t kLongestNodes = 40;
+constexpr char kUntilApproved[] =
+    " ('stint plan approve'); until then nobody may use it, and without it the plan fails when it begins";
 constexpr std::ptrdiff_t kGpuColumn = 5;
 constexpr std::size_t kMostIds = 5;  // of offers, on one line
 
@@ -90,15 +94,6 @@ std::string length_text(const json& segment) {
   return format_duration(time_of(segment.at("end")) - time_of(segment.at("start")));
 }
 
-sys_seconds midnight_before(sys_seconds time) {
-  const std::time_t raw = time.time_since_epoch().count();
-  std::tm fields{};
-  ::localtime_r(&raw, &fields);
-  fields.tm_hour = fields.tm_min = fields.tm_sec = 0;
-  fields.tm_isdst = -1;
-  return sys_seconds{seconds{::mktime(&fields)}};
-}
-
 std::string day_name(sys_seconds time) {
   const std::time_t raw = time.time_since_epoch().count();
   std::tm fields{};
@@ -135,6 +130,32 @@ class FreeSteps {
   sys_seconds until_;
 };
 
+// By the clock: where it is put forward columns stay empty, where it is put back the fewest of both hours
+// count.
+using Columns = std::array<std::optional<std::size_t>, 48>;
+
+Columns columns_of_day(const FreeSteps& steps, sys_seconds day, sys_seconds now) {
+  Columns columns;
+  const auto next = next_day(day);
+  for (auto slot = day; slot < next; slot += kSlot) {
+    const auto free = steps.fewest(std::max(slot, now), slot + kSlot);
+    auto& column = columns[static_cast<std::size_t>(local_time(slot).of_day / kSlot)];
+    if (free) column = std::min(column.value_or(*free), *free);
+  }
+  return columns;
+}
+
+// "2 to 8"
+std::string range_text(const Columns& columns) {
+  std::vector<std::size_t> known;
+  for (const auto& column : columns) {
+    if (column) known.push_back(*column);
+  }
+  if (known.empty()) return {};
+  const auto [least, most] = std::minmax_element(known.begin(), known.end());
+  return *least == *most ? std::to_string(*most) : fmt::format("{} to {}", *least, *most);
+}
+
 std::string bar(std::optional<std::size_t> free, std::size_t nodes) {
   constexpr std::array<const char*, 9> kLevels = {"_", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
   if (!free) return " ";
@@ -145,6 +166,13 @@ std::string bar(std::optional<std::size_t> free, std::size_t nodes) {
 std::string gpus_text(const json& offer) {
   const int each = offer.at("gpus_per_node");
   return each == 0 ? "none" : fmt::format("{} ({} a node)", offer.at("gpus").get<int>(), each);
+}
+
+std::string some_ids(std::vector<std::string> ids) {
+  const std::size_t all = ids.size();
+  if (all > kMostIds) ids.resize(kMostIds);
+  return fmt::format("{}{}", fmt::join(ids, ", "),
+                     all > kMostIds ? fmt::format(" and {} more", all - kMostIds) : "");
 }
 
 // How the prices come about, once for all offers of which it is the same: "o3f2k, oabcd: 12 h at 2.50 …".
@@ -163,13 +191,18 @@ std::string breakdowns_text(const json& offers) {
     }
   }
   std::string text;
-  for (auto& [breakdown, ids] : lines) {
-    const std::size_t all = ids.size();
-    if (all > kMostIds) ids.resize(kMostIds);
-    text += fmt::format("{}{}: {}\n", fmt::join(ids, ", "),
-                        all > kMostIds ? fmt::format(" and {} more", all - kMostIds) : "", breakdown);
-  }
+  for (const auto& [breakdown, ids] : lines) text += fmt::format("{}: {}\n", some_ids(ids), breakdown);
   return text;
+}
+
+std::string approvals_text(const json& answer) {
+  std::vector<std::string> ids;
+  for (const auto& offer : answer.at("offers")) {
+    if (offer.value("needs_approval", false)) ids.push_back(offer.at("id"));
+  }
+  if (ids.empty()) return {};
+  return fmt::format("approval: {} {} it from {}{}\n", some_ids(ids), ids.size() == 1 ? "needs" : "need",
+                     answer.at("approvers").get<std::string>(), kUntilApproved);
 }
 
 }  // namespace
@@ -235,6 +268,8 @@ std::string plan_text(const json& plan) {
   text += line("price",
                fmt::format("{} ({}; spares are free)", price_text(price), price.value("breakdown", rate)));
   text += line("account", plan.at("account"));
+  if (plan.value("needs_approval", false))
+    text += line("approval", "needed from " + plan.at("approvers").get<std::string>() + kUntilApproved);
   if (const auto gives_back = plan.value("gives_back", ""); !gives_back.empty())
     text += line("refund", gives_back);
   else if (plan.at("refund") != "0.00")
@@ -338,6 +373,7 @@ std::string offers_text(const json& answer) {
     }
   }
   std::string text = table(rows) + breakdowns_text(offers);
+  text += approvals_text(answer);
   if (answer.contains("warning")) text += fmt::format("warning: {}\n", answer["warning"].get<std::string>());
   text += fmt::format("book one until {}: stint plan create --name NAME --offer {}\n",
                       time_text(answer.at("valid_until")), offers.front().at("id").get<std::string>());
@@ -348,26 +384,16 @@ std::string availability_text(const json& availability, sys_seconds now) {
   const auto nodes = availability.at("nodes").get<std::size_t>();
   const FreeSteps steps(availability);
   std::string text = fmt::format(
-      "partition {}: {} nodes; each column is half an hour, its height the nodes that are "
+      "partition {}: {}; each column is half an hour, its height the nodes that are "
       "free through it (_ none, █ all)\n\n",
-      availability.at("partition").get<std::string>(), nodes);
+      availability.at("partition").get<std::string>(), counted(nodes, "node"));
   if (steps.empty()) return text;
   text += "           0     3     6     9     12    15    18    21      free, fewest to most\n";
-  for (auto midnight = midnight_before(now); midnight < steps.until();) {
-    const auto next = midnight_before(midnight + std::chrono::hours{36});
+  for (auto day = start_of_day(now); day < steps.until(); day = next_day(day)) {
+    const auto columns = columns_of_day(steps, day, now);
     std::string bars;
-    std::size_t least = nodes;
-    std::size_t most = 0;
-    for (auto slot = midnight; slot < next; slot += kSlot) {
-      const auto free = steps.fewest(std::max(slot, now), slot + kSlot);
-      bars += bar(free, nodes);
-      if (!free) continue;
-      least = std::min(least, *free);
-      most = std::max(most, *free);
-    }
-    text += fmt::format("{}  {}  {}\n", day_name(midnight), bars,
-                        least == most ? std::to_string(most) : fmt::format("{} to {}", least, most));
-    midnight = next;
+    for (const auto free : columns) bars += bar(free, nodes);
+    text += fmt::format("{}  {}  {}\n", day_name(day), bars, range_text(columns));
   }
   return text;
 }

@@ -83,13 +83,19 @@ waits_freely() { [[ $(comment_of "$1") == "stint plan=ours"* ]] && ! comment_say
 }
 
 @test "a large plan waits for approval and takes no job until it has it" {
+  run -0 as_nobody stint plan search --nodes 5 --duration 10m
+  [[ $output == *"approval: o"*" need it from an operator ("* ]]
+  run -1 as_nobody script -qec "stint plan create --name large --nodes 5 --start now+10m --duration 10m" /dev/null <<<n
+  [[ $output == *"state       quote"*"approval    needed from an operator ("*"Book it? [y/N]"*"not booked"* ]]
   run -0 as_nobody stint plan create --name large --nodes 5 --start now+10m --duration 10m
-  [[ $output == *"state       pending"* && $(nodes large) == 5 ]]
+  [[ $output == *"state       pending"*"approval    needed from an operator ("* && $(nodes large) == 5 ]]
   run -1 as_nobody sbatch --training-plan=large --chdir / --output /dev/null --wrap true
   [[ $output == *"plan large: waits for approval"* ]]
+  [[ $(stint plan show large --format json | jq -c '[.needs_approval, .approvers]') == '[true,"an operator"]' ]]
   run -1 as_nobody stint plan approve large
   [[ $output == *"may not approve plans; ask an operator"* ]]
   run -0 stint plan approve large
+  [[ $output != *"approval "* ]]
   [[ $output == *"state       scheduled"* ]]
   as_nobody sbatch --training-plan=large --chdir / --output /dev/null --wrap true
 }

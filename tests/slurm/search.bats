@@ -107,6 +107,10 @@ reservation() { scontrol --oneliner show reservation "$1" 2>/dev/null; }
   [[ $output == "stint: offer onever: "*"stint plan search"* ]]
   run -1 stint plan search --nodes 2 --duration 1h --before yesterday
   [[ $output == "stint: search: --before: 'yesterday' is no time"* ]]
+  run -1 env TZ=Europe/Berlin stint plan search --nodes 2 --duration 1h --after "2027-03-28 02:30"
+  [[ $output == "stint: search: --after: 2027-03-28T02:30 does not exist: the clocks are put forward over it; 2027-03-28T03:30 does" ]]
+  run -1 stint plan search --nodes 2 --duration 1h --max-price 1.005
+  [[ $output == "stint: search: --max-price: '1.005' has more than two decimals" ]]
   run -1 stint plan search --nodes 2 --duration 1h --partition nowhere
   [[ $output == *"no partition 'nowhere'"* ]]
   run -1 stint plan search --gpus 8 --duration 1h

@@ -243,6 +243,30 @@ TEST_F(ApprovalTest, ALargePlanIsReservedAndWaits) {
   EXPECT_EQ(book_->history("demo").back().who, "bin");
 }
 
+TEST_F(ApprovalTest, ASearchSaysWhichOffersNeedIt) {
+  OfferRequest wanted;
+  wanted.query.nodes = 4;
+  wanted.query.duration = wanted.query.min_segment = seconds{600};
+  const auto needs = [&](std::uint32_t uid) { return to_json(book_->offers().search(wanted, uid)); };
+  EXPECT_EQ(needs(1)["offers"][0]["needs_approval"], true);
+  EXPECT_EQ(needs(1)["approvers"], "bin or an operator");
+  EXPECT_EQ(needs(2)["offers"][0]["needs_approval"], false) << "an approver's own";
+  wanted.query.nodes = 3;
+  EXPECT_EQ(needs(1)["offers"][0]["needs_approval"], false);
+  EXPECT_FALSE(needs(1).contains("approvers"));
+}
+
+TEST_F(ApprovalTest, ApproversAreNamed) {
+  EXPECT_EQ(book_->gate().approvers_text("physics"), "bin or an operator");
+  settings_.policy.approvers = parse_who("accounts:board,staff coordinators");
+  restart_stintd();
+  EXPECT_EQ(book_->gate().approvers_text("physics"),
+            "a member of accounts board,staff, a coordinator of account physics or an operator");
+  settings_.policy.approvers = {};
+  restart_stintd();
+  EXPECT_EQ(book_->gate().approvers_text("physics"), "an operator");
+}
+
 TEST_F(ApprovalTest, SmallOnesAndThoseOfApproversDoNotWait) {
   EXPECT_EQ(ask(3).phase, Phase::kBooked);
   EXPECT_EQ(book_->create(request("large", 4, 0), 2).phase, Phase::kBooked);

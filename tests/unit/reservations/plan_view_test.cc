@@ -8,6 +8,8 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
+
 namespace stint::reservations {
 namespace {
 
@@ -118,6 +120,22 @@ TEST_F(PlanViewTest, APlanSaysWhatItCostWhatCameBackWhatWasUsedAndByWhichJobs) {
                                          "job         8 next of bob, pending for demo.1\n"));
 }
 
+TEST_F(PlanViewTest, WhatNeedsApprovalSaysFromWhom) {
+  const auto offer = [](const char* id, bool needs) {
+    return json{{"id", id},
+                {"segments", json::array()},
+                {"price", {{"amount", "7.50"}, {"currency", "EUR"}}},
+                {"needs_approval", needs},
+                {"why", "ends first"}};
+  };
+  json answer = {{"offers", {offer("oa", true), offer("ob", false), offer("oc", true)}},
+                 {"approvers", "carol or an operator"},
+                 {"valid_until", kMonday}};
+  EXPECT_THAT(offers_text(answer), HasSubstr("\napproval: oa, oc need it from carol or an operator ("));
+  answer["offers"] = {offer("ob", false)};
+  EXPECT_THAT(offers_text(answer), testing::Not(HasSubstr("approval")));
+}
+
 TEST_F(PlanViewTest, WithoutAnOfferTheReasonAndTheRemedyAreSaid) {
   const json answer = {
       {"offers", json::array()}, {"reason", "8 nodes are free for 06:00:00"}, {"remedy", "wait"}};
@@ -139,6 +157,38 @@ TEST_F(PlanViewTest, AvailabilityHasALineADayAndTellsTheFewest) {
   EXPECT_THAT(text, HasSubstr("▄  0 to 4\n"));
   EXPECT_THAT(text, HasSubstr("Tue 11-24  ████"));
   EXPECT_THAT(text, HasSubstr("█  8\n"));
+}
+
+// Nodes are free from 06:00 to 12:00 by the clock, on the day before it changes and on the day itself.
+std::vector<std::string> days_of_six_to_twelve(const char* date) {
+  ::setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3", 1);
+  ::tzset();
+  const auto at = [&](const std::string& clock) {
+    return parse_time(std::string(date) + "T" + clock, sys_seconds{});
+  };
+  const auto from = at("00:00");
+  json steps = json::array({{{"from", from.time_since_epoch().count()}, {"free", 0}}});
+  steps.push_back({{"from", at("06:00").time_since_epoch().count()}, {"free", 8}});
+  steps.push_back({{"from", at("12:00").time_since_epoch().count()}, {"free", 0}});
+  const json availability = {{"partition", "main"},
+                             {"nodes", 8},
+                             {"until", at("23:59").time_since_epoch().count()},
+                             {"steps", steps}};
+  return split(availability_text(availability, from), '\n');
+}
+
+TEST_F(PlanViewTest, AvailabilityKeepsToTheClockWhereItChanges) {
+  const std::string ordinary = "____________████████████________________________  0 to 8";
+  EXPECT_EQ(days_of_six_to_twelve("2027-03-27")[3], "Sat 03-27  " + ordinary);
+  EXPECT_EQ(days_of_six_to_twelve("2027-10-31")[3], "Sun 10-31  " + ordinary);
+  EXPECT_EQ(days_of_six_to_twelve("2027-03-28")[3],
+            "Sun 03-28  ____  ______████████████________________________  0 to 8");
+}
+
+TEST_F(PlanViewTest, OneNodeIsNoNodes) {
+  const json availability = {
+      {"partition", "main"}, {"nodes", 1}, {"until", kMonday}, {"steps", json::array()}};
+  EXPECT_THAT(availability_text(availability, sys_seconds{}), HasSubstr("partition main: 1 node; "));
 }
 
 }  // namespace
