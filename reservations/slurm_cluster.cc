@@ -132,7 +132,7 @@ class SlurmCluster : public Cluster {
   }
 
   std::vector<ClusterJob> jobs() override {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(jobs_mutex_);
     job_info_msg_t* loaded = nullptr;
     const time_t known = jobs_message_ ? jobs_message_->last_update : 0;
     if (slurm_load_jobs(known, &loaded, SHOW_ALL | SHOW_DETAIL) == SLURM_SUCCESS) {
@@ -149,7 +149,7 @@ class SlurmCluster : public Cluster {
   }
 
   std::vector<ClusterJob> ended_jobs() override {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(jobs_mutex_);
     std::vector<ClusterJob> jobs;
     for (std::uint32_t i = 0; jobs_message_ && i < jobs_message_->record_count; ++i) {
       const auto& info = jobs_message_->job_array[i];
@@ -432,8 +432,10 @@ class SlurmCluster : public Cluster {
     check_change(point, slurm_update_job(&message), fmt::format("job {}", id));
   }
 
-  std::mutex mutex_;
+  std::mutex jobs_mutex_;  // held while slurmctld is asked: without one for many seconds
   JobMessage jobs_message_;
+
+  std::mutex mutex_;
   bool accounting_in_slurmdbd_ = false;
   bool limits_are_enforced_ = false;
   std::optional<std::uint32_t> slurm_uid_;

@@ -5,7 +5,8 @@ load lab
 bats_require_minimum_version 1.5.0
 
 setup_file() {
-  lab_up --nodes 4
+  lab_up --nodes 4 --stint policy.book=everyone
+  chmod 755 "$STINT_LAB"
   stint plan create --name kept --nodes 1 --duration 1h
 }
 teardown_file() { lab_down; }
@@ -26,6 +27,9 @@ stands() { [[ $(end_of "$1.0") == "$2" && $(until_of "$1") == "$2" ]]; }
     [[ $output == *"Unable to contact slurm controller"*"; nothing is changed, try again later" ]]
   done
   [[ $(stint plan list) == *kept*active* ]]
+  [[ $(as_nobody timeout 5 stint plan report) == *"no plans" ]]
+  run -1 as_nobody stint plan search --nodes 1 --duration 10m
+  [[ $output == *"Unable to contact slurm controller"* ]]
   [[ $(curl --silent "http://$(stintd_address)/") == *kept* ]]
   lab revive slurmctld
   wait_until 20 stands kept "$before"
