@@ -213,7 +213,8 @@ std::string OfferDesk::policy_text(const OfferRequest& request, const OfferQuery
                                    const Scene& scene) const {
   const auto& query = request.query;
   const auto supply = Capacity::supply(request.kind, scene);
-  std::string text = supply.whole() ? "" : "; " + supply.text();
+  std::string text;
+  if (!supply.whole() && !query.max_cents) text += "; " + supply.text();  // what is too dear is there
   if (query.after > std::max(asked.after, now()))
     text += fmt::format("; nothing may begin before {} ([policy] min_lead)", format_time(query.after));
   if (asked.before > query.before)

@@ -652,6 +652,12 @@ TEST_F(OfferedBookTest, GpusAreToldOfWhereTheClusterHasSome) {
   EXPECT_EQ(to_json(book_->offers().search(wanted_, kRoot))["offers"][0]["gpus"], 0);
 }
 
+TEST_F(OfferedBookTest, OnlyThePriceIsTheReasonWhereItIs) {
+  cluster_.find_node("node1").drained = true;
+  wanted_.query.max_cents = 1;
+  EXPECT_EQ(book_->offers().search(wanted_, kRoot).reason, "the cheapest offer costs 11.25 EUR");
+}
+
 TEST_F(OfferedBookTest, FeaturesAndWaitingJobsCount) {
   wanted_.kind.features = {"infiniband"};
   const auto answer = book_->offers().search(wanted_, kRoot);
