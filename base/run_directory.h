@@ -6,15 +6,18 @@
 //   log.jsonl                       one JSON object a line: {"t": unix seconds, "event": name, …}
 //   events.out.tfevents.*           TensorBoard
 //   checkpoints/step-00000100/      manifest.json, *.safetensors
+//   model/                          the final weights, as Hugging Face reads them
 //   topology.json                   what stands where and why, as of the last start
+//   profile/                        of `stint run profile`; base/run_profile.h
 //   rendezvous/<job>.<restart>.<attempt>/   one file per agent, removed when the run ends
 //   report.txt                      written when the run ends
 //
 // Events: start {job, restart, attempt, world, nodes[], order[], resume_step, peak{tflops: of all workers,
 // source: "measured" | "recipe"}} · step {step, loss, grad_norm, learning_rate, tokens_per_second,
 // step_seconds, mfu: of the peak, communication_share and data_share: of the time, waited for them,
-// peak_memory_bytes: of the worker with most} · checkpoint {step, seconds, bytes} · peer_lost {node, why}
-// · worker_lost {node, why} · stopping {why, step} · finish {step, loss, seconds} · error {what}.
+// peak_memory_bytes: of the worker with most, loss_scale: of fp16} · overflow {step, loss_scale} · checkpoint
+// {step, seconds, bytes} · peer_lost {node, why} · worker_lost {node, why} · stopping {why, step} · finish
+// {step, loss, seconds} · profile {id, steps} · error {what}.
 #pragma once
 
 #include <chrono>
@@ -33,6 +36,7 @@ struct RunDirectory {
   std::filesystem::path log() const { return root / "log.jsonl"; }
   std::filesystem::path checkpoints() const { return root / "checkpoints"; }
   std::filesystem::path rendezvous() const { return root / "rendezvous"; }
+  std::filesystem::path weights() const { return root / "model"; }
   std::filesystem::path topology() const { return root / "topology.json"; }
   std::filesystem::path report() const { return root / "report.txt"; }
 };

@@ -19,6 +19,7 @@ std::int64_t divide_up(std::int64_t value, std::int64_t by) {
 
 struct Shape {
   std::int64_t hidden, inside, vocabulary, layers, heads, head_size, row, length, rows, threads, element;
+  bool masters;  // beside what the model computes with
 };
 
 Shape shape_of(const Recipe& recipe) {
@@ -34,7 +35,8 @@ Shape shape_of(const Recipe& recipe) {
           recipe.data.sequence_length,
           recipe.data.sequence_length * recipe.data.micro_batch_size,
           std::max<std::int64_t>(1, recipe.resources.threads_per_worker),
-          m.precision == "bf16" ? kBf16 : kFloat};
+          m.precision == "bf16" ? kBf16 : kFloat,  // fp16 is computed with in floats
+          m.precision != "fp32"};
 }
 
 // Elements of a layer; and of the largest unit that holds the vocabulary, norm of the head included.
@@ -63,8 +65,7 @@ std::int64_t activations(const Recipe& recipe, const Shape& s) {
   const std::int64_t kept = recipe.parallel.activation_checkpointing ? 1 : s.layers;
   std::int64_t shared = 2 * stream + s.rows * (2 * kToken + 8 + kFloat) + kFloat * s.length * s.head_size +
                         s.element * s.rows * (2 * s.hidden + s.inside + s.row);
-  if (s.element == kBf16)
-    shared += s.element * (s.rows * s.hidden + std::max({kDerivativeSlice, s.hidden, s.inside}));
+  if (s.masters) shared += s.element * (s.rows * s.hidden + std::max({kDerivativeSlice, s.hidden, s.inside}));
   return s.layers * stream + kept * rest + shared + scratch(s);
 }
 
@@ -85,14 +86,14 @@ Memory memory(const Recipe& recipe, std::int64_t workers) {
   const Shape s = shape_of(recipe);
   const auto& sharding = recipe.parallel.sharding;
   const bool cuts_parameters = sharding == "zero3" || sharding == "hybrid",
-             cuts_gradients = cuts_parameters || sharding == "zero2", bf16 = s.element == kBf16;
+             cuts_gradients = cuts_parameters || sharding == "zero2";
   const std::int64_t vocabularies = recipe.model.tie_word_embeddings ? 1 : 2;
   const std::int64_t all = s.layers * layer_size(s) + vocabularies * s.vocabulary * s.hidden + s.hidden;
   const std::int64_t shard = divide_up(all, std::max<std::int64_t>(1, shard_degree(recipe, workers)));
   const std::int64_t units = 2 * layer_size(s) + vocabulary_size(s);
   Memory result;
-  result.parameters = bf16 || cuts_parameters ? kFloat * shard : kFloat * all;
-  if (bf16) result.parameters += kBf16 * (cuts_parameters ? shard : all);
+  result.parameters = s.masters || cuts_parameters ? kFloat * shard : kFloat * all;
+  if (s.masters) result.parameters += s.element * (cuts_parameters ? shard : all);
   result.gradients = kFloat * (cuts_gradients ? shard : all);
   result.optimizer = 2 * kFloat * shard;
   result.activations = activations(recipe, s);

@@ -11,7 +11,7 @@ namespace stint::recipes {
 
 // In bytes, of one worker.
 struct Memory {
-  std::int64_t parameters = 0;   // fp32 masters, and bf16 copies where the model computes in bf16
+  std::int64_t parameters = 0;   // fp32 masters, and copies where the model computes in bf16 or fp16
   std::int64_t gradients = 0;    // fp32
   std::int64_t optimizer = 0;    // two fp32 averages
   std::int64_t activations = 0;  // of one micro-batch, with what the products and kernels work in

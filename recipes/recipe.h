@@ -29,7 +29,7 @@ struct Recipe {
     std::int64_t num_attention_heads = 0, num_key_value_heads = 0;
     double rope_theta = 0, rms_norm_eps = 0, initializer_range = 0;
     bool tie_word_embeddings = false;
-    std::string precision;  // fp32 | bf16 (of the matrix products; parameters and optimiser stay fp32)
+    std::string precision;  // fp32 | bf16 | fp16 (of the matrix products; parameters, optimiser stay fp32)
   } model;
   struct {
     std::string path;       // text file
@@ -45,6 +45,9 @@ struct Recipe {
     std::string schedule;  // constant | linear | cosine | warmup_stable_decay
     std::int64_t warmup_steps = 0;
     std::int64_t decay_steps = 0;  // at the end, with warmup_stable_decay
+    // Of fp16: at first; times after so many steps without an overflow; times after one.
+    double loss_scale = 0, loss_scale_growth = 0, loss_scale_backoff = 0;
+    std::int64_t loss_scale_interval = 0;
   } optim;
   struct {
     std::string sharding;           // none | zero1 | zero2 | zero3 | hybrid

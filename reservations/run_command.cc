@@ -22,6 +22,7 @@
 #include "base/process.h"
 #include "base/run_report.h"
 #include "base/text.h"
+#include "reservations/run_profile.h"
 #include "reservations/run_watch.h"
 #include "reservations/topology_drawing.h"
 
@@ -45,6 +46,8 @@ struct Options {
   std::string run;
   std::string timeout;
   std::string format = "text";
+  std::int64_t steps = 5;
+  std::string output;
 };
 
 bool is_job_id(const std::string& text) {
@@ -280,10 +283,40 @@ void show_topology(const Options& options) {
     std::fputs(draw_topology(record).c_str(), stdout);
 }
 
+// A job that Slurm does not know, and a run without Slurm, must speak for themselves.
+bool is_over(const std::string& job) {
+  if (!is_job_id(job)) return false;
+  try {
+    const std::string state = job_state(job);
+    return state != "RUNNING" && state != "SUSPENDED";
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+void profile(const Options& options) {
+  const RunDirectory run =
+      is_job_id(options.run) ? directory_of_known_job(options.run) : named_directory(options.run);
+  ProfileOptions wish;
+  wish.steps = options.steps;
+  wish.output = options.output.empty() ? run.root / "trace.json" : fs::path(options.output);
+  if (!options.timeout.empty()) wish.answer = parse_duration(options.timeout);
+  const ProfileSummary summary = profile_run(run, wish, is_over, [&](std::int64_t ranks) {
+    std::puts(fmt::format("records {} steps of {} ranks", options.steps, ranks).c_str());
+    std::fflush(stdout);
+  });
+  std::puts(fmt::format("{}: {} steps from step {} of {} ranks, clocks aligned within {:.0f} us; open it in "
+                        "https://ui.perfetto.dev or chrome://tracing",
+                        wish.output.string(), summary.steps, summary.first_step, summary.ranks,
+                        summary.clock_error_us)
+                .c_str());
+}
+
 }  // namespace
 
 CLI::App& add_run_command(CLI::App& app) {
-  CLI::App& group = *app.add_subcommand("run", "Watch a run, print its report, draw where it runs");
+  CLI::App& group =
+      *app.add_subcommand("run", "Watch a run, print its report, draw where it runs, profile it");
   group.require_subcommand(1);
   const auto options = std::make_shared<Options>();
 
@@ -304,6 +337,14 @@ CLI::App& add_run_command(CLI::App& app) {
   drawing.add_option("--format", options->format, "text, or json: one line for programs")
       ->check(CLI::IsMember({"text", "json"}));
   drawing.callback([options] { show_topology(*options); });
+
+  CLI::App& profiling = *group.add_subcommand(
+      "profile", "Record what each rank computes and communicates in the next steps, as a Chrome trace");
+  profiling.add_option("run", options->run, "job id or run directory")->required();
+  profiling.add_option("--steps", options->steps, "so many steps, 1 to 1000")->capture_default_str();
+  profiling.add_option("-o,--output", options->output, "the file; default: trace.json in the run directory");
+  profiling.add_option("--timeout", options->timeout, "give up after this time; default 10m");
+  profiling.callback([options] { profile(*options); });
   return group;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `stint run …`: watch a run, print its report, draw its topology. Reads run directories; needs no stintd.
+// `stint run …`: watch a run, print its report, draw its topology, profile it. Knows run directories; needs
+// no stintd.
 #pragma once
 
 namespace CLI {

@@ -109,7 +109,7 @@ class Products {
  public:
   Products(const recipes::Recipe& recipe, std::int64_t rows)
       : config_(model::config_of(recipe)),
-        operand_(config_.bf16 ? model::bf16_operand() : model::Operand::kFloat),
+        operand_(model::operand_of(config_)),
         rows_(rows),
         weights_(model::Layout(config_).floats() + 1),
         gradients_(operand_ == model::Operand::kFloat ? weights_.size() : std::size_t{1} << 23),

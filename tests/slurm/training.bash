@@ -8,10 +8,10 @@ book_trial_plan() {
   stint plan create --name trial --nodes 2 --spares 2 --duration 1h
 }
 
-# start_training [OVERRIDES]: submits a run of two nodes that takes some ten seconds. Sets $job and $run.
+# start_training [OVERRIDES [STEPS]]: submits a run of two nodes that takes some ten seconds, or has so many steps. Sets $job and $run.
 start_training() {
   local book=$BATS_TEST_DIRNAME/../../build/data/book.txt recipe
-  recipe="tiny-llama,data.path=$(realpath "$book"),run.directory=$STINT_LAB/work/%j,run.steps=300"
+  recipe="tiny-llama,data.path=$(realpath "$book"),run.directory=$STINT_LAB/work/%j,run.steps=${2:-300}"
   recipe+=",checkpoint.interval=10,model.num_hidden_layers=2,model.hidden_size=64,data.sequence_length=64"
   recipe+=",resources.nodes=2,resources.threads_per_worker=1${1:-}"
   job=$(cd "$STINT_LAB/work" && submit --training-plan=trial --recipe="$recipe" --wrap stint-train)

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/run_directory.h"
@@ -41,6 +42,7 @@ struct Outcome {
 nlohmann::json to_json(const Outcome& outcome);
 // Ended only because another agent had; that one said why.
 bool is_echo(const Outcome& outcome);
+inline constexpr std::string_view kEchoStart = "the agent of ";  // how such a `why` begins
 std::optional<Outcome> parse_outcome(const nlohmann::json& json);
 
 class Agent {
@@ -91,6 +93,7 @@ class Agent {
   // The segment of the plan.
   void begin_segment_watch();
   void watch_segment();
+  void look_for_profile();
 
   // Peers.
   void watch_peers();
@@ -137,6 +140,7 @@ class Agent {
   std::vector<std::unique_ptr<Worker>> workers_;
   std::optional<Recorder> recorder_;
   std::optional<SegmentWatch> segment_watch_;  // of the agent with the recorder, in a plan
+  Clock::time_point profile_looked_{};
   bool published_workers_ = false;
   bool stopping_ = false;
 

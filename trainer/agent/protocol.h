@@ -9,7 +9,8 @@
 //       rank],
 //   {"type":"ready","resume_step":K,"parameters":P,        "shared_memory":whether the segment is there}
 //       "communication":"shm","peak":{…}}             {"type":"stop","why":"…"}: checkpoint, then exit 75
-//   {"type":"step", …as the log's step event}
+//   {"type":"step", …as the log's step event}           {"type":"profile","id":I,"steps":K}: to rank 0;
+//   {"type":"overflow","step":S,"loss_scale":L,"detail":"…"}: S is done again   base/run_profile.h
 //   {"type":"checkpoint","step":S,"seconds":T,"blocked_seconds":T,"bytes":B}
 //   {"type":"checkpoint_failed","step":S,"why":"…"}: it trains on
 //   {"type":"finish","step":S,"loss":L}

@@ -59,6 +59,8 @@ void Recorder::note(const nlohmann::json& message) {
   } else if (type == "step") {
     record("step", fields);
     show(false);
+  } else if (type == "overflow") {
+    record("overflow", fields);
   } else if (type == "checkpoint") {
     record("checkpoint", fields);
     if (Clock::now() - checkpoint_told_ < kCheckpointInterval) return;

@@ -16,7 +16,7 @@ class Recorder {
   // start: the fields of the start event but resume_step.
   Recorder(RunDirectory run, nlohmann::json start);
 
-  // A message of the worker; other types than ready, step, checkpoint and finish are passed over.
+  // A message of the worker; other types than ready, step, overflow, checkpoint and finish are passed over.
   void note(const nlohmann::json& message);
   std::int64_t step() const { return meter_.progress().step; }
   bool finished() const { return finished_; }

@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "trainer/comm/shared_folder.h"
 
 namespace stint::comm {
 namespace {
@@ -78,17 +79,6 @@ using Context = std::unique_ptr<ucp_context, ContextDeleter>;
 using Worker = std::unique_ptr<ucp_worker, WorkerDeleter>;
 using Config = std::unique_ptr<ucp_config, ConfigDeleter>;
 
-// Whether UCX, told so, would use this shared-memory transport at all; it warns about settings of others.
-bool selects(const std::string& transports, const std::string& name) {
-  const bool all_but = transports.starts_with('^');
-  std::string list = "," + transports.substr(all_but ? 1 : 0) + ",";
-  const auto lists = [&](const std::string& word) {
-    return list.find("," + word + ",") != std::string::npos;
-  };
-  const bool listed = lists(name) || lists("sm") || lists("shm") || lists("all");
-  return listed != all_but;
-}
-
 Config read_config(const UcxOptions& options) {
   ucp_config_t* raw = nullptr;
   check(ucp_config_read(nullptr, nullptr, &raw), "read the UCX_ environment");
@@ -102,7 +92,8 @@ Config read_config(const UcxOptions& options) {
   // are what the environment calls it; ucp_config_modify takes neither name.
   const char* given = std::getenv("UCX_TLS");
   const std::string transports = given == nullptr ? wanted : given;
-  if (selects(transports, "posix") || selects(transports, "sysv")) set(raw, "MM_ERROR_HANDLING", "y");
+  if (selects_transport(transports, "posix") || selects_transport(transports, "sysv"))
+    set(raw, "MM_ERROR_HANDLING", "y");
   set(raw, "KEEPALIVE_INTERVAL", fmt::format("{}ms", options.keepalive.count()));
   return config;
 }

@@ -66,6 +66,7 @@ class CheckpointStore {
                std::int64_t keep) const;
   void abandon(std::int64_t step) const;
 
+  std::filesystem::path path_of(std::int64_t step) const;
   // Those that are there, newest first.
   std::vector<std::int64_t> steps() const;
   // One into `state`, the partition's shard of it, and its manifest. Of its files every rank of the shard
@@ -81,7 +82,6 @@ class CheckpointStore {
   Loaded load_newest(State& state) const;
 
  private:
-  std::filesystem::path path_of(std::int64_t step) const;
   std::filesystem::path hidden_path_of(std::int64_t step) const;
   template <typename Body>
   auto explained(std::int64_t step, Body&& body) const;

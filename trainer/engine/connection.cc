@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/engine/connection.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <numeric>
 
-#include "base/error.h"
+#include "base/final_error.h"
 #include "trainer/comm/hierarchical.h"
 #include "trainer/comm/ring.h"
 #include "trainer/comm/shm.h"
@@ -59,6 +61,19 @@ View parse_view(const nlohmann::json& message) {
     fail("view: {} addresses on {} nodes make no sense", view.addresses.size(), view.nodes.size());
   view.shared_memory = message.value("shared_memory", false);
   return view;
+}
+
+void require_equal_operands(const std::vector<model::Operand>& operands) {
+  std::vector<int> without;
+  for (std::size_t rank = 0; rank < operands.size(); ++rank)
+    if (operands[rank] != model::Operand::kBf16) without.push_back(static_cast<int>(rank));
+  const bool equal = std::ranges::all_of(operands, [&](auto operand) { return operand == operands.front(); });
+  if (equal) return;
+  fail_finally(
+      "model.precision bf16: the processors of rank{} {} have no AVX-512 to multiply in it, those of the "
+      "others "
+      "have; ask for one kind of node with sbatch --constraint=FEATURE, or use model.precision = fp32",
+      without.size() == 1 ? "" : "s", fmt::join(without, ", "));
 }
 
 Connection connect(std::unique_ptr<comm::UcxTransport> transport, const View& view, int memory,

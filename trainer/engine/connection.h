@@ -13,6 +13,7 @@
 
 #include "trainer/comm/communicator.h"
 #include "trainer/comm/ucx.h"
+#include "trainer/model/kernels/kernels.h"
 
 namespace stint::engine {
 
@@ -29,6 +30,10 @@ View parse_view(const nlohmann::json& message);
 
 // Addresses are bytes; the agents' files hold text.
 std::string to_hex(const std::string& bytes);
+
+// What the ranks multiply in, by rank. Throws FinalError with the remedy where they differ: some processors
+// have products in bf16 and others have not, and what they would send each other differs in size.
+void require_equal_operands(const std::vector<model::Operand>& operands);
 
 struct Connection {
   std::unique_ptr<comm::Communicator> communicator;

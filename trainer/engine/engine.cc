@@ -67,11 +67,12 @@ Engine::Engine(const recipes::Recipe& recipe, const RunDirectory& run, comm::Com
                                                             : Buffer(partition_.shard_floats()),
              Buffer(partition_.shard_floats()), Buffer(partition_.shard_floats())},
       storage_(layout_, partition_, sharded_kinds(recipe), operand_of(config_), state_.parameters.span(),
-               {shard_group_, replica_group_}, queue_, room_),
+               {shard_group_, replica_group_}, queue_, tracer_, room_),
       model_(config_, layout_, storage_, recipe.parallel.activation_checkpointing),
       slices_(make_slices()),
       round_(model::kernels_of(operand_of(config_)).front()->to_operand),
       slots_(slots_of(recipe, communicator)),
+      scale_(recipe),
       queue_(recipe.parallel.overlap && communicator.size() > 1, [this] { communicator_.revoke(); }) {}
 
 std::size_t Engine::shared_bytes(const recipes::Recipe& recipe) {
@@ -110,8 +111,9 @@ Status Engine::start() {
   if (!loaded) initialize();
   struct Opening {
     std::int64_t step;
-    double loss;
-  } opening{state_.step, last_loss_};
+    double loss, scale;
+    std::int64_t updates;
+  } opening{state_.step, last_loss_, scale_.value(), scale_.updates()};
   auto status = queue_.run([&]() -> Status {
     if (auto told = communicator_.broadcast(bytes_of(opening), 0); !told) return told;
     for (Buffer* buffer : {&state_.parameters, &state_.exp_avg, &state_.exp_avg_sq})
@@ -122,6 +124,7 @@ Status Engine::start() {
   if (!status) return status;
   state_.step = opening.step;
   last_loss_ = opening.loss;
+  scale_.restore(opening.scale, opening.updates);
   round_parameters();
   storage_.publish();
   return {};
@@ -153,32 +156,55 @@ Status Engine::step(bool want_stop, StepReport& report) try {
 }
 
 Status Engine::train_step(bool want_stop, StepReport& report) {
+  if (trace_.steps > 0 && !tracer_.on())
+    if (auto status = begin_trace(); !status) return status;
+  const Span span(tracer_, {"step"});
   const auto begin = std::chrono::steady_clock::now();
   const double waited = queue_.seconds_waited();
   const double own_loss = accumulate_gradients();
   Sums sums;
   if (auto status = agree(own_loss, want_stop, sums); !status) return status;
-  if (!std::isfinite(sums.loss) || !std::isfinite(sums.norm))
-    fail_finally("step {}: loss {} and gradient norm {} are not finite; lower optim.learning_rate = {}",
-                 state_.step + 1, sums.loss, sums.norm, recipe_.optim.learning_rate);
-
+  report = {};
+  report.step = state_.step + 1;
+  report.stop = sums.stop;
+  report.loss_scale = scale_.is_dynamic() ? scale_.value() : 0;
+  report.overflow = std::isfinite(sums.loss) && !std::isfinite(sums.norm) && scale_.note_overflow();
+  if (report.overflow) {
+    report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return go_on_saving(sums.written);
+  }
+  require_finite(sums);
   const double rate = learning_rate(recipe_, state_.step);
   const auto& o = recipe_.optim;
-  adamw_update({o.betas[0], o.betas[1], o.eps, o.weight_decay}, rate, clip_factor(sums.norm, o.grad_clip),
-               state_.step + 1, slices_, round_,
+  std::optional<Span> updating(std::in_place, tracer_, Tracer::Event{"optimiser"});
+  adamw_update({o.betas[0], o.betas[1], o.eps, o.weight_decay}, rate,
+               clip_factor(sums.norm, o.grad_clip) / scale_.value(), state_.step + 1, slices_, round_,
                saving_ ? [this](const Slice& slice) { saving_->before_update(slice); }
                        : std::function<void(const Slice&)>());
+  updating.reset();
   storage_.publish();
   ++state_.step;
+  scale_.note_update();
 
   last_loss_ = sums.loss;
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-  report = {state_.step,     sums.loss,
-            sums.norm,       rate,
-            seconds.count(), queue_.seconds_waited() - waited,
-            sums.reading,    static_cast<std::int64_t>(sums.peak_memory),
-            sums.stop};
+  report.loss = sums.loss;
+  report.grad_norm = sums.norm;
+  report.learning_rate = rate;
+  report.seconds = seconds.count();
+  report.communicating = queue_.seconds_waited() - waited;
+  report.reading = sums.reading;
+  report.peak_memory = static_cast<std::int64_t>(sums.peak_memory);
   return go_on_saving(sums.written);
+}
+
+void Engine::require_finite(const Sums& sums) const {
+  if (std::isfinite(sums.loss) && std::isfinite(sums.norm)) return;
+  fail_finally("step {}: loss {} and gradient norm {} are not finite{}; lower optim.learning_rate = {}{}",
+               state_.step + 1, sums.loss, sums.norm,
+               scale_.is_dynamic() ? fmt::format(" at loss scale {}", scale_.value()) : "",
+               recipe_.optim.learning_rate,
+               scale_.is_dynamic() ? " or use model.precision = bf16, which has the range of fp32" : "");
 }
 
 // Forward and backward of this rank's slots, in their order. The loss is this rank's part of the global mean.
@@ -199,6 +225,7 @@ double Engine::accumulate_gradients() {
       loss += train_slots(first, std::min(micro, slots_.end - first));
     else
       model_.idle();
+    tracer_.end_phase();
   }
   return loss;
 }
@@ -208,17 +235,24 @@ double Engine::train_slots(std::size_t first, std::size_t count) {
   const double scale =
       1.0 / (static_cast<double>(recipe_.data.global_batch_size) * static_cast<double>(columns - 1));
   tokens_.resize(count * columns);
+  std::optional<Span> reading(std::in_place, tracer_, Tracer::Event{"data"});
   const auto begin = std::chrono::steady_clock::now();
   for (std::size_t i = 0; i < count; ++i)
     data_.read(state_.step, static_cast<std::int64_t>(first + i),
                std::span(tokens_).subspan(i * columns, columns));
   reading_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  return model_.forward_backward(tokens_, static_cast<std::int64_t>(count), scale);
+  reading.reset();
+  return model_.forward_backward(tokens_, static_cast<std::int64_t>(count), scale * scale_.value()) /
+         scale_.value();
 }
 
 // The sums that decide on the update. Nobody has changed anything before all ranks are here.
 Status Engine::agree(double loss, bool want_stop, Sums& sums) {
-  if (auto status = queue_.wait_all(); !status) return status;
+  {
+    const Span span(tracer_, {"waits for gradients"});
+    if (auto status = queue_.wait_all(); !status) return status;
+  }
+  const Span span(tracer_, {"gradient norm"});
   std::vector<Vote> votes(static_cast<std::size_t>(communicator_.size()));
   auto& own = votes[static_cast<std::size_t>(communicator_.rank())];
   for (const auto& piece : partition_.own_pieces()) own.squares += sum_of_squares(storage_.reduced(piece));
@@ -227,7 +261,14 @@ Status Engine::agree(double loss, bool want_stop, Sums& sums) {
   own.reading = reading_;
   own.peak_memory = peak_memory();
   own.written = saving_ && !saving_->written() ? 0 : 1;
-  if (auto status = queue_.run([&] { return exchange(communicator_, votes); }); !status) return status;
+  own.trace_id = static_cast<double>(wanted_trace_.id);
+  own.trace_steps = static_cast<double>(wanted_trace_.steps);
+  auto status = queue_.run([&] {
+    const auto span =
+        Span::collective(tracer_, "all_gather of sums", Tracer::kNone, votes.size() * sizeof(Vote));
+    return exchange(communicator_, votes);
+  });
+  if (!status) return status;
   std::vector<double> squares(votes.size());
   for (int rank = 0; rank < communicator_.size(); ++rank) {
     const auto& vote = votes[static_cast<std::size_t>(rank)];
@@ -238,7 +279,12 @@ Status Engine::agree(double loss, bool want_stop, Sums& sums) {
     sums.peak_memory = std::max(sums.peak_memory, vote.peak_memory);
     sums.written = sums.written && vote.written > 0;
   }
-  sums.norm = std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
+  if (trace_.steps == 0 && votes.front().trace_steps > 0) {
+    trace_.id = static_cast<std::int64_t>(votes.front().trace_id);
+    trace_.steps = static_cast<std::int64_t>(votes.front().trace_steps);
+    wanted_trace_.steps = 0;
+  }
+  sums.norm = std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0)) / scale_.value();
   return {};
 }
 

@@ -10,6 +10,7 @@
 #include <exception>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,9 +23,11 @@
 #include "trainer/engine/checkpoint.h"
 #include "trainer/engine/comm_queue.h"
 #include "trainer/engine/data.h"
+#include "trainer/engine/loss_scale.h"
 #include "trainer/engine/optimizer.h"
 #include "trainer/engine/partition.h"
 #include "trainer/engine/saving.h"
+#include "trainer/engine/tracer.h"
 #include "trainer/engine/unit_storage.h"
 #include "trainer/model/llama.h"
 
@@ -39,7 +42,11 @@ struct StepReport {
   double communicating = 0;      // of these, waited for communication that nothing was computed beside
   double reading = 0;            // of these, waited for data; by the rank that waited longest
   std::int64_t peak_memory = 0;  // bytes so far, of the rank that took most
-  bool stop = false;             // some rank wants to stop; every rank sees it at the same step
+  // With a loss scale: the one that this step was done with; whether it overflowed, so that nothing changed
+  // but the scale and `step` is to be done again. 0: without.
+  double loss_scale = 0;
+  bool overflow = false;
+  bool stop = false;  // some rank wants to stop; every rank sees it at the same step
 };
 
 class Engine {
@@ -55,8 +62,8 @@ class Engine {
   // use, or initialises it from the seed where the run has none, and gives it to the other copies. Throws
   // Error on every rank when there are checkpoints and none can be used.
   comm::Status start();
-  // One update. Throws FinalError when loss or gradient is not finite or the memory does not suffice, Error
-  // when the data cannot be read.
+  // One update, or none where the gradient overflowed the loss scale. Throws FinalError when loss or gradient
+  // is not finite or the memory does not suffice, Error when the data cannot be read.
   comm::Status step(bool want_stop, StepReport& report);
   // Begins a checkpoint of the state as it now is, which is written beside the steps that follow. Waits for
   // the one before it.
@@ -75,6 +82,22 @@ class Engine {
   // All ranks are here, and nothing of the engine's is under way.
   comm::Status barrier();
 
+  // Rank 0's wish: every rank records so many steps, from the next but one on. `id` is below 2^53. Not while
+  // a trace is wanted or under way.
+  void ask_for_trace(std::int64_t id, std::int64_t steps);
+  bool has_trace() const { return trace_.steps > 0 || wanted_trace_.steps > 0; }
+  struct Trace {
+    std::int64_t id = 0;
+    nlohmann::json part;  // base/run_profile.h
+  };
+  // Before a step: the trace whose last step is done, once; after the last step (`over`) what there is of
+  // one.
+  std::optional<Trace> take_trace(bool over = false);
+
+  // Of a finished run: its weights as a folder for Hugging Face, unless it is there. `problem`: why it could
+  // not be written, on rank 0; the checkpoint has them all the same.
+  comm::Status write_weights(const std::filesystem::path& folder, std::string& problem);
+
   std::int64_t current_step() const { return state_.step; }
   bool finished() const { return state_.step >= recipe_.run.steps; }
   std::int64_t parameter_count() const { return layout_.parameter_count(); }
@@ -90,9 +113,9 @@ class Engine {
     double squares = 0;  // of the gradient, its own share of them
     double loss = 0;     // its own slots' part of the mean
     double stop = 0;
-    double reading = 0, peak_memory = 0;  // as in StepReport
-    double written = 0;                   // its shard of the checkpoint that is under way
-    double unused[2] = {};                // a line of 64 bytes
+    double reading = 0, peak_memory = 0;   // as in StepReport
+    double written = 0;                    // its shard of the checkpoint that is under way
+    double trace_id = 0, trace_steps = 0;  // that makes a line of 64 bytes
   };
   struct Sums {
     double loss = 0, norm = 0, reading = 0, peak_memory = 0;
@@ -111,6 +134,8 @@ class Engine {
   double accumulate_gradients();
   double train_slots(std::size_t first, std::size_t count);
   comm::Status agree(double loss, bool want_stop, Sums& sums);
+  void require_finite(const Sums& sums) const;
+  comm::Status begin_trace();
   void initialize();
   void round_parameters();
   nlohmann::json manifest_facts() const;
@@ -126,11 +151,17 @@ class Engine {
   CheckpointStore checkpoints_;
   std::span<std::byte> room_;  // of the communicator's memory, what no buffer has taken
   State state_;
+  Tracer tracer_;
   UnitStorage storage_;
   model::Llama model_;
   std::vector<Slice> slices_;
   Round round_;
+  struct {
+    std::int64_t id = 0, steps = 0;  // steps: 0 where none is wanted
+    TraceFacts facts;
+  } trace_, wanted_trace_;  // what all know of; what this rank is to tell them
   comm::Range slots_;
+  LossScale scale_;
   std::vector<std::int64_t> tokens_;  // of one micro batch
   double reading_ = 0;                // seconds, of this step
   double last_loss_ = 0;

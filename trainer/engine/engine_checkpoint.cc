@@ -61,6 +61,10 @@ Status Engine::try_checkpoint(std::int64_t step, bool& loaded) {
 void Engine::take_facts(const nlohmann::json& manifest) {
   for (auto& skipped : warnings_) skipped += "; going back to the one before";
   last_loss_ = manifest.value("loss", 0.0);
+  const auto scale = manifest.find("loss_scale");
+  if (scale != manifest.end() && scale->is_object() && scale->value("value", nlohmann::json()).is_number() &&
+      scale->value("updates", nlohmann::json()).is_number_integer())
+    scale_.restore(scale->at("value"), scale->at("updates"));
   const auto bytes = manifest.value("data", nlohmann::json::object()).value("bytes", data_.bytes());
   if (bytes != data_.bytes())
     warnings_.push_back(
@@ -70,6 +74,7 @@ void Engine::take_facts(const nlohmann::json& manifest) {
 }
 
 Status Engine::begin_save() {
+  const Span span(tracer_, {"checkpoint"});
   if (auto status = finish_save(); !status) return status;
   const bool first = communicator_.rank() == 0;
   const bool sharded = partition_.degree() > 1;
@@ -142,6 +147,7 @@ nlohmann::json Engine::manifest_facts() const {
   facts["sharding"] = {{"kind", recipe_.parallel.sharding}, {"degree", partition_.degree()}};
   facts["loss"] = last_loss_;
   facts["precision"] = recipe_.model.precision;
+  if (scale_.is_dynamic()) facts["loss_scale"] = {{"value", scale_.value()}, {"updates", scale_.updates()}};
   facts["tokenizer"] = recipe_.data.tokenizer;
   facts["data"] = {{"path", recipe_.data.path}, {"bytes", data_.bytes()}};
   facts["tokens"] = state_.step * recipe_.data.global_batch_size * recipe_.data.sequence_length;

@@ -10,6 +10,8 @@ namespace {
 using comm::Status;
 using model::Operand;
 
+constexpr char kParametersAwaited[] = "waits for parameters of";
+
 std::size_t floats_for(std::size_t operands, Operand operand) {
   return (operands * bytes_of(operand) + sizeof(float) - 1) / sizeof(float);
 }
@@ -22,7 +24,7 @@ bool has_head(const model::Layout& layout) {
 
 UnitStorage::UnitStorage(const model::Layout& layout, const Partition& partition, ShardedKinds sharded,
                          Operand operand, std::span<float> masters, Groups groups, CommQueue& queue,
-                         std::span<std::byte>& room)
+                         Tracer& tracer, std::span<std::byte>& room)
     : layout_(layout),
       partition_(partition),
       sharded_(sharded),
@@ -30,6 +32,7 @@ UnitStorage::UnitStorage(const model::Layout& layout, const Partition& partition
       masters_(masters),
       groups_(groups),
       queue_(queue),
+      tracer_(tracer),
       published_(layout.units().size()) {
   const bool floats = operand == Operand::kFloat;
   if (!floats && !sharded.parameters)
@@ -81,7 +84,9 @@ comm::Data UnitStorage::data(std::byte* begin, std::size_t count) const {
   return std::span(reinterpret_cast<float*>(begin), count);
 }
 
-void UnitStorage::require(CommQueue::Ticket ticket) {
+void UnitStorage::require(CommQueue::Ticket ticket, const char* what, std::size_t unit) {
+  if (ticket == 0) return;
+  const Span span(tracer_, what, unit);
   if (auto status = queue_.wait(ticket); !status) throw CommFailure(std::move(status));
 }
 
@@ -90,19 +95,35 @@ void UnitStorage::begin_pass(bool last) {
   last_ = last;
 }
 
+// What follows, until something else is asked for, is work on this unit.
 const void* UnitStorage::parameters(std::size_t unit) {
+  tracer_.end_phase();
+  const std::size_t place = next_++;
+  const void* parameters = fetch(unit, place);
+  const std::size_t head = order_.size() / 2;
+  tracer_.begin_phase(place < head ? "forward" : place == head ? "forward and backward" : "backward", unit);
+  return parameters;
+}
+
+const void* UnitStorage::fetch(std::size_t unit, std::size_t place) {
   if (!sharded_.parameters) {
-    require(published_[unit]);
+    require(published_[unit], kParametersAwaited, unit);
     return whole() + layout_.units()[unit].begin * bytes_of(operand_);
   }
   gather(unit);
-  if (++next_ < order_.size())
-    gather(order_[next_]);
+  if (place + 1 < order_.size())
+    gather(order_[place + 1]);
   else if (!last_)
     gather(order_[0]);
   const Slot& slot = parameter_slots_[slot_of(unit)];
-  require(slot.ticket);
+  require(slot.ticket, kParametersAwaited, unit);
   return slot.memory.span().data();
+}
+
+Status UnitStorage::all_gather(std::size_t unit, comm::Data values) {
+  const auto span = Span::collective(tracer_, "all_gather", static_cast<std::int64_t>(unit),
+                                     layout_.units()[unit].size() * bytes_of(operand_));
+  return groups_.shard.all_gather(values);
 }
 
 // Into its slot, unless it is there already.
@@ -117,14 +138,15 @@ void UnitStorage::gather(std::size_t unit) {
               own.count * bytes_of(operand_));
   if (partition_.degree() == 1) return;
   slot.ticket =
-      queue_.post([this, whole = data(memory, all.size())] { return groups_.shard.all_gather(whole); });
+      queue_.post([this, unit, whole = data(memory, all.size())] { return all_gather(unit, whole); });
 }
 
 float* UnitStorage::gradients(std::size_t unit) {
+  if (!tracer_.in_phase_of(unit)) tracer_.begin_phase("backward", unit);
   if (!sharded_.gradients) return &whole_gradients_.span()[layout_.units()[unit].begin];
   Slot& slot = gradient_slots_[slot_of(unit)];
   if (slot.unit != unit || !slot.open) {
-    require(slot.ticket);
+    require(slot.ticket, "waits for room for gradients of", unit);
     slot.unit = unit;
     slot.open = true;
     std::ranges::fill(slot.memory.span().first(layout_.units()[unit].size()), 0.0F);
@@ -153,8 +175,16 @@ void UnitStorage::complete(std::size_t unit) {
 
 // The shard's chunk of a unit to its sum over all ranks.
 Status UnitStorage::reduce(std::size_t unit, std::span<float> values) {
-  if (auto status = groups_.shard.reduce_scatter(values); !status) return status;
+  const auto traced = [&](const char* name, std::size_t floats) {
+    return Span::collective(tracer_, name, static_cast<std::int64_t>(unit), floats * sizeof(float));
+  };
+  if (groups_.shard.size() > 1) {
+    const auto span = traced("reduce_scatter", values.size());
+    if (auto status = groups_.shard.reduce_scatter(values); !status) return status;
+  }
+  if (groups_.replica.size() == 1) return {};
   const Piece& own = partition_.shard_pieces()[unit];
+  const auto span = traced("all_reduce", own.count);
   return groups_.replica.all_reduce(values.subspan(own.flat - layout_.units()[unit].begin, own.count));
 }
 
@@ -192,8 +222,8 @@ void UnitStorage::publish() {
   for (std::size_t unit = 0; unit < published_.size(); ++unit) {
     const auto& all = layout_.units()[unit];
     published_[unit] =
-        queue_.post([this, values = data(whole() + all.begin * bytes_of(operand_), all.size())] {
-          return groups_.shard.all_gather(values);
+        queue_.post([this, unit, values = data(whole() + all.begin * bytes_of(operand_), all.size())] {
+          return all_gather(unit, values);
         });
   }
 }

@@ -19,6 +19,7 @@
 #include "trainer/engine/buffer.h"
 #include "trainer/engine/comm_queue.h"
 #include "trainer/engine/partition.h"
+#include "trainer/engine/tracer.h"
 #include "trainer/model/storage.h"
 
 namespace stint::engine {
@@ -39,7 +40,7 @@ class UnitStorage final : public model::Storage {
   // shard's. What the ranks exchange lies in `room`, where it fits.
   UnitStorage(const model::Layout& layout, const Partition& partition, ShardedKinds sharded,
               model::Operand operand, std::span<float> masters, Groups groups, CommQueue& queue,
-              std::span<std::byte>& room);
+              Tracer& tracer, std::span<std::byte>& room);
   // What it takes of the room, in bytes, beside the masters.
   static std::size_t room_bytes(const model::Layout& layout, ShardedKinds sharded, model::Operand operand);
 
@@ -75,9 +76,11 @@ class UnitStorage final : public model::Storage {
   comm::Data data(std::byte* begin, std::size_t count) const;
   std::byte* whole();  // parameters as operands
   std::byte* shard();
+  const void* fetch(std::size_t unit, std::size_t place);
   void gather(std::size_t unit);
+  comm::Status all_gather(std::size_t unit, comm::Data values);
   comm::Status reduce(std::size_t unit, std::span<float> values);
-  void require(CommQueue::Ticket ticket);
+  void require(CommQueue::Ticket ticket, const char* what, std::size_t unit);
 
   const model::Layout& layout_;
   const Partition& partition_;
@@ -86,6 +89,7 @@ class UnitStorage final : public model::Storage {
   std::span<float> masters_;
   Groups groups_;
   CommQueue& queue_;
+  Tracer& tracer_;
 
   Buffer whole_operands_, shard_operands_;  // where operands are no floats
   Buffer whole_gradients_, shard_gradients_;

@@ -19,6 +19,7 @@
 #include "base/ini.h"
 #include "base/log.h"
 #include "base/run_directory.h"
+#include "base/run_profile.h"
 #include "base/text.h"
 #include "recipes/estimate.h"
 #include "recipes/recipe.h"
@@ -57,6 +58,12 @@ class Mailbox {
   explicit Mailbox(Channel& channel)
       : thread_([this, &channel](std::stop_token token) { listen(channel, token); }) {}
   bool wants_stop() const { return stop_.load(std::memory_order_relaxed); }
+  // Once; a later wish takes the place of an earlier one.
+  std::optional<ProfileRequest> take_profile() {
+    if (!has_profile_.exchange(false, std::memory_order_relaxed)) return std::nullopt;
+    const std::lock_guard lock(mutex_);
+    return profile_;
+  }
 
  private:
   void listen(Channel& channel, const std::stop_token& token) {
@@ -64,7 +71,7 @@ class Mailbox {
       while (!token.stop_requested()) {
         const auto received = channel.receive(std::chrono::milliseconds(100));
         if (received.closed) leave_at_once(contract::kExitFailure);
-        if (received.message && received.message->value("type", "") == "stop") stop_ = true;
+        if (received.message) take(*received.message);
       }
     } catch (const std::exception& error) {
       spdlog::error("agent channel: {}", error.what());
@@ -72,7 +79,18 @@ class Mailbox {
     }
   }
 
-  std::atomic<bool> stop_ = false;
+  void take(const json& message) {
+    const std::string type = message.value("type", "");
+    if (type == "stop") stop_ = true;
+    if (type != "profile") return;
+    const std::lock_guard lock(mutex_);
+    profile_ = {message.at("id").get<std::int64_t>(), message.at("steps").get<std::int64_t>()};
+    has_profile_ = true;
+  }
+
+  std::atomic<bool> stop_ = false, has_profile_ = false;
+  std::mutex mutex_;
+  ProfileRequest profile_;
   std::jthread thread_;
 };
 
@@ -107,8 +125,11 @@ class Worker {
   Connection join(std::unique_ptr<comm::UcxTransport> transport, const View& view);
   int train(Engine& engine, const Connection& connection, const json& facts);
   void report_step(const json& event);
+  void tell_overflow(const StepReport& report);
+  void write_weights(Engine& engine);
   template <typename Body>
   void for_tensorboard(Body&& body);
+  void deliver(const std::optional<Engine::Trace>& trace) const;
   void save(Engine& engine, bool due, bool last);
   [[noreturn]] void lose_peer(const comm::Status& status);
   void tell(const json& message) {
@@ -187,12 +208,19 @@ double Worker::own_peak() const {
 comm::Status Worker::take_peak(comm::Communicator& communicator, double own, json& facts) {
   struct Peak {
     double flops;
+    std::int64_t operand;
   };
   std::vector<Peak> all(static_cast<std::size_t>(communicator.size()));
-  all[static_cast<std::size_t>(communicator.rank())].flops = own;
+  all[static_cast<std::size_t>(communicator.rank())] = {
+      own, static_cast<std::int64_t>(model::operand_of(model::config_of(recipe_)))};
   if (auto status = exchange(communicator, all); !status) return status;
   peak_ = 0;
-  for (const Peak& peak : all) peak_ += peak.flops;
+  std::vector<model::Operand> operands;
+  for (const Peak& peak : all) {
+    peak_ += peak.flops;
+    operands.push_back(static_cast<model::Operand>(peak.operand));
+  }
+  require_equal_operands(operands);
   facts["peak"] = {{"tflops", peak_ / 1e12},
                    {"source", recipe_.resources.worker_tflops > 0 ? "recipe" : "measured"}};
   return {};
@@ -225,19 +253,27 @@ int Worker::train(Engine& engine, const Connection& connection, const json& fact
         {"peak", facts.at("peak")}});
   StepMeter meter({static_cast<double>(recipe_.data.global_batch_size * recipe_.data.sequence_length),
                    recipes::estimate(recipe_).flops_per_token, peak_});
-  const Mailbox mailbox(channel_);
+  Mailbox mailbox(channel_);
 
   bool stopped = false;
   while (!engine.finished() && !stopped) {
+    deliver(engine.take_trace());
+    if (!engine.has_trace())
+      if (const auto wish = mailbox.take_profile()) engine.ask_for_trace(wish->id, wish->steps);
     StepReport report;
     if (auto status = engine.step(mailbox.wants_stop(), report); !status) lose_peer(status);
     meter.add(report);
     stopped = report.stop;
-    if (report.step % recipe_.run.log_interval == 0 || engine.finished() || stopped)
+    if (report.overflow)
+      tell_overflow(report);
+    else if (report.step % recipe_.run.log_interval == 0 || engine.finished() || stopped)
       report_step(meter.event(report));
-    const bool due = recipe_.checkpoint.interval > 0 && report.step % recipe_.checkpoint.interval == 0;
+    const bool due =
+        !report.overflow && recipe_.checkpoint.interval > 0 && report.step % recipe_.checkpoint.interval == 0;
     save(engine, due, stopped || engine.finished());
   }
+  deliver(engine.take_trace(true));
+  if (engine.finished()) write_weights(engine);
   // Nobody leaves before the last checkpoint is safe.
   if (auto status = engine.barrier(); !status) lose_peer(status);
   if (!engine.finished()) return contract::kExitRequeue;
@@ -259,6 +295,22 @@ void Worker::report_step(const json& event) {
   for_tensorboard([&] { events_->scalars(event.at("step"), scalars); });
 }
 
+void Worker::tell_overflow(const StepReport& report) {
+  tell(
+      {{"type", "overflow"},
+       {"step", report.step},
+       {"loss_scale", report.loss_scale},
+       {"detail", fmt::format("step {} overflowed fp16 at loss scale {} and is done again with a smaller one",
+                              report.step, report.loss_scale)}});
+}
+
+// The last checkpoint has them all the same, so that this is no reason to fail.
+void Worker::write_weights(Engine& engine) {
+  std::string problem;
+  if (auto status = engine.write_weights(arguments_.run.weights(), problem); !status) lose_peer(status);
+  if (!problem.empty()) spdlog::warn("weights: {}; the last checkpoint has them", problem);
+}
+
 // A full disk for charts is no reason to stop training.
 template <typename Body>
 void Worker::for_tensorboard(Body&& body) {
@@ -267,6 +319,19 @@ void Worker::for_tensorboard(Body&& body) {
   } catch (const Error& error) {
     spdlog::warn("{}; the run goes on without TensorBoard", error.what());
     events_.reset();
+  }
+}
+
+// A full disk is no reason to stop training; who asked learns that this rank did not answer.
+void Worker::deliver(const std::optional<Engine::Trace>& trace) const {
+  if (!trace) return;
+  try {
+    std::error_code ignored;
+    std::filesystem::create_directories(profile_parts(arguments_.run, trace->id), ignored);
+    write_file_atomically(profile_part(arguments_.run, trace->id, trace->part.at("rank")).string(),
+                          trace->part.dump());
+  } catch (const Error& error) {
+    spdlog::warn("profile: {}", error.what());
   }
 }
 

@@ -22,8 +22,8 @@ Config config_of(const recipes::Recipe& recipe) {
   const auto& m = recipe.model;
   if (m.architecture != "llama")
     fail("recipe: model.architecture '{}' is not known; use llama", m.architecture);
-  if (m.precision != "fp32" && m.precision != "bf16")
-    fail("recipe: model.precision '{}' is not known; use fp32 or bf16", m.precision);
+  if (m.precision != "fp32" && m.precision != "bf16" && m.precision != "fp16")
+    fail("recipe: model.precision '{}' is not known; use fp32, bf16 or fp16", m.precision);
   require_multiple("hidden_size", m.hidden_size, "model.num_attention_heads", m.num_attention_heads);
   require_multiple("num_attention_heads", m.num_attention_heads, "model.num_key_value_heads",
                    m.num_key_value_heads);
@@ -46,6 +46,7 @@ Config config_of(const recipes::Recipe& recipe) {
   c.initializer_range = m.initializer_range;
   c.tied = m.tie_word_embeddings;
   c.bf16 = m.precision == "bf16";
+  c.fp16 = m.precision == "fp16";
   return c;
 }
 

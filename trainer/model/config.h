@@ -18,7 +18,8 @@ struct Config {
   std::int64_t heads = 0, key_value_heads = 0;
   double rope_theta = 0, rms_norm_eps = 0, initializer_range = 0;
   bool tied = false;  // lm_head is the transposed embedding
-  bool bf16 = false;  // parameters and matrix products in bf16; gradients are fp32
+  // Parameters and matrix products; gradients are fp32.
+  bool bf16 = false, fp16 = false;
 
   std::int64_t head_size() const { return hidden_size / heads; }
   std::int64_t query_rows() const { return heads * head_size(); }

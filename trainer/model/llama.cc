@@ -331,6 +331,7 @@ void Llama::idle() {
 }
 
 Operand operand_of(const Config& config, const Device& device) {
+  if (config.fp16) return Operand::kHalf;
   return config.bf16 ? device.bf16() : Operand::kFloat;
 }
 

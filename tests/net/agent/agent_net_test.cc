@@ -120,9 +120,16 @@ class AgentNet : public testing::Test {
 
   // The whole of stint-train with three agents.
   Process start_local(const Variables& variables = {}, const std::string& overrides = "") {
-    return Process({STINT_TRAIN, "--local", "3", "--recipe", (folder_ / "trial.ini").string() + overrides,
-                    "--run-directory", run_.root, "--worker", FAKE_WORKER},
-                   variables, folder_ / "train.out");
+    return start_local_below({}, variables, overrides);
+  }
+  Process start_local_below(std::vector<std::string> words, const Variables& variables = {},
+                            const std::string& overrides = "") {
+    for (const std::string& word :
+         {std::string(STINT_TRAIN), std::string("--local"), std::string("3"), std::string("--recipe"),
+          (folder_ / "trial.ini").string() + overrides, std::string("--run-directory"), run_.root.string(),
+          std::string("--worker"), std::string(FAKE_WORKER)})
+      words.push_back(word);
+    return Process(std::move(words), variables, folder_ / "train.out");
   }
 
   // Agents alone: nobody ends the others when one fails.
@@ -200,6 +207,15 @@ TEST_F(LocalRun, FinishesWithReportAndLeavesNoRendezvous) {
   EXPECT_THAT(read_file(run_.report(), 1 << 20), HasSubstr("steps          40 of 40"));
   EXPECT_THAT(train.output(), HasSubstr("timeline"));
   EXPECT_FALSE(std::filesystem::exists(run_.rendezvous()));
+}
+
+TEST_F(LocalRun, ASharedFolderTooSmallForUcxEndsItBeforeTheFirstStep) {
+  if (geteuid() != 0) GTEST_SKIP() << "wants root, to mount a small /dev/shm";
+  auto train = start_local_below({"/usr/bin/unshare", "--mount", "/bin/sh", "-c",
+                                  "mount -t tmpfs -o size=1m tmpfs /dev/shm && exec \"$@\"", "sh"});
+  EXPECT_EQ(train.wait(), contract::kExitDoNotRequeue);
+  EXPECT_THAT(train.output(), HasSubstr("/dev/shm has 1.0 MiB left, UCX takes 5 MiB of it for the 1 worker"));
+  EXPECT_TRUE(events("step").empty());
 }
 
 const std::string kPairs = ",data.global_batch_size=6,resources.workers_per_node=2";

@@ -41,8 +41,9 @@ struct Case {
 class MemoryUse : public testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(Kinds, MemoryUse,
                          testing::Values(Case{"none", "fp32", false, 1}, Case{"none", "bf16", false, 4},
-                                         Case{"zero1", "bf16", true, 1}, Case{"zero2", "fp32", false, 2},
-                                         Case{"zero3", "fp32", true, 4}, Case{"zero3", "bf16", false, 1}),
+                                         Case{"zero2", "fp16", false, 2}, Case{"zero1", "bf16", true, 1},
+                                         Case{"zero2", "fp32", false, 2}, Case{"zero3", "fp32", true, 4},
+                                         Case{"zero3", "bf16", false, 1}),
                          [](const auto& info) {
                            return fmt::format("{}_{}{}_{}", info.param.sharding, info.param.precision,
                                               info.param.checkpointing ? "_checkpointing" : "",

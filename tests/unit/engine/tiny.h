@@ -76,6 +76,10 @@ inline recipes::Recipe tiny_recipe(const std::string& text_path) {
   r.optim.grad_clip = 1.0;
   r.optim.schedule = "cosine";
   r.optim.warmup_steps = 3;
+  r.optim.loss_scale = 65536;
+  r.optim.loss_scale_growth = 2;
+  r.optim.loss_scale_backoff = 0.5;
+  r.optim.loss_scale_interval = 2000;
   r.parallel.sharding = "none";
   r.topology.measure = "auto";
   r.checkpoint.interval = 4;

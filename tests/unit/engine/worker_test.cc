@@ -18,6 +18,7 @@
 #include "base/contract.h"
 #include "base/error.h"
 #include "base/ini.h"
+#include "base/run_profile.h"
 #include "recipes/estimate.h"
 #include "trainer/agent/node_memory.h"
 #include "trainer/agent/protocol.h"
@@ -337,6 +338,31 @@ TEST(WorkerProgram, StoppedRunResumesInNewProcessesBitForBit) {
     EXPECT_EQ(resumed.finish(), (std::vector<int>{0, 0}));
     EXPECT_EQ(resumed[0].seen("ready").at(0).at("resume_step"), stopped[0].at("step"));
     EXPECT_EQ(f.manifest("00000030").at("files"), undisturbed) << precision;
+  }
+}
+
+TEST(WorkerProgram, EveryRankLeavesItsPartOfAProfile) {
+  Fixture f;
+  f.recipe.run.steps = 2000;
+  f.recipe.checkpoint.interval = 0;
+  f.freeze();
+  World world(f.run, 2);
+  world[0].expect("step");
+  world[0].send({{"type", "profile"}, {"id", 5}, {"steps", 3}});
+  const auto path = [&](int rank) { return profile_part(f.run, 5, rank); };
+  const auto deadline = Clock::now() + kLong;
+  while (!(exists(path(0)) && exists(path(1))) && Clock::now() < deadline)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  world[0].send({{"type", "stop"}, {"why", "test"}});
+  ASSERT_EQ(world.finish(), (std::vector<int>{75, 75}));
+  json first_step;
+  for (const int rank : {0, 1}) {
+    const json part = json::parse(read_file(path(rank).string(), 1 << 20));
+    EXPECT_EQ(part.at("rank"), rank);
+    EXPECT_EQ(part.at("steps"), 3);
+    if (rank == 0) first_step = part.at("first_step");
+    EXPECT_EQ(part.at("first_step"), first_step);
+    EXPECT_GT(part.at("events").size(), 3 * 10);
   }
 }
 

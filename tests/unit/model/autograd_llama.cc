@@ -49,9 +49,9 @@ Positions make_positions(const Config& c, std::int64_t length, at::ScalarType pr
 
 struct AutogradLlama::Impl {
   Config config;
-  // Of the operands of matrix products. With bf16 asked for and no fast bf16 products, operands and results
-  // are rounded to bf16 around products in fp32.
-  at::ScalarType product_type;
+  // Of the operands of matrix products. Where there are no fast products in what is asked for, operands and
+  // results are rounded to it around products in fp32.
+  at::ScalarType product_type, rounded_type;
   bool rounds;
   Tensor embedding, norm, head;
   std::vector<Layer> layers;
@@ -72,7 +72,8 @@ AutogradLlama::Impl::Impl(const Config& c, const Layout& layout, std::span<float
                           std::span<float> gradients)
     : config(c),
       product_type(c.bf16 && bf16_operand() == Operand::kBf16 ? at::kBFloat16 : at::kFloat),
-      rounds(c.bf16 && bf16_operand() == Operand::kRounded) {
+      rounded_type(c.fp16 ? at::kHalf : at::kBFloat16),
+      rounds(c.fp16 || (c.bf16 && bf16_operand() == Operand::kRounded)) {
   const auto take = [&](const std::string& name, std::vector<std::int64_t> shape = {}) {
     const auto& p = layout.at(name);
     return leaf(p, shape.empty() ? p.shape : shape, parameters, gradients);
@@ -104,7 +105,7 @@ Tensor AutogradLlama::Impl::leaf(const Parameter& first, std::vector<std::int64_
 
 // x as an operand or result of a product.
 Tensor AutogradLlama::Impl::operand(const Tensor& x) const {
-  return rounds ? x.to(at::kBFloat16).to(at::kFloat) : x.to(product_type);
+  return rounds ? x.to(rounded_type).to(at::kFloat) : x.to(product_type);
 }
 
 Tensor AutogradLlama::Impl::linear(const Tensor& x, const Tensor& weight) const {

@@ -91,7 +91,7 @@ TEST(ModelConfig, SizesThatDoNotFitAreRefusedByName) {
   EXPECT_THAT([&] { config_of(r); }, ThrowsMessage<Error>(HasSubstr("even head size")));
   r = recipe();
   r.model.precision = "fp8";
-  EXPECT_THAT([&] { config_of(r); }, ThrowsMessage<Error>(HasSubstr("fp32 or bf16")));
+  EXPECT_THAT([&] { config_of(r); }, ThrowsMessage<Error>(HasSubstr("fp32, bf16 or fp16")));
 }
 
 TEST(ModelConfig, HuggingFaceConfigNamesTheArchitecture) {

@@ -22,7 +22,35 @@ class Kernel : public testing::TestWithParam<Table> {
 };
 INSTANTIATE_TEST_SUITE_P(Tables, Kernel, testing::ValuesIn(all_tables()), name_of);
 
+// IEEE 754 binary16: 11 digits, exponents from -14 to 15, and below them multiples of 2^-24.
+double nearest_half(double x) {
+  if (std::abs(x) >= 65520) return std::copysign(std::numeric_limits<double>::infinity(), x);
+  const double unit = std::ldexp(1.0, std::max(x == 0 ? -14 : std::ilogb(x), -14) - 10);
+  return std::nearbyint(x / unit) * unit;
+}
+
+TEST(Kernels, HalvesAreThoseOfIeee754) {
+  std::vector<float> values{1 + 0x1p-11f, 1 + 0x3p-11f, 65504.0f,   65519.996f, 65520.0f,
+                            -65520.0f,    0x1p-25f,     0x1.8p-25f, -0x1p-14f,  0x1.ffcp-15f,
+                            1e-30f,       0.0f,         3e38f};
+  for (std::uint32_t bits = 0; bits < 0xFF800000U; bits += 49999)
+    if (std::isfinite(std::bit_cast<float>(bits))) values.push_back(std::bit_cast<float>(bits));
+  for (const Kernels* ops : kernels_of(Operand::kHalf)) {
+    std::vector<float> found(values.size());
+    ops->to_operand(values.data(), static_cast<std::int64_t>(values.size()), found.data());
+    for (std::size_t i = 0; i < values.size(); ++i)
+      ASSERT_EQ(found[i], nearest_half(values[i])) << ops->name << " " << std::hexfloat << values[i];
+  }
+}
+
 TEST_P(Kernel, OperandsAreRoundedToTheNearestEven) {
+  if (operand() == Operand::kHalf) {
+    Operands found(operand(), std::vector<float>{1 + 0x1p-11f, 1 + 0x3p-11f, -3e38f});
+    std::vector<float> loaded(3);
+    ops().add(found.data(), 3, loaded.data());
+    EXPECT_EQ(loaded, (std::vector<float>{1, 1 + 0x2p-10f, -std::numeric_limits<float>::infinity()}));
+    return;
+  }
   const std::vector<float> values{1.0f,         1 + 0x1p-8f, 1 + 0x3p-8f, 1 + 0x1.1p-8f,
                                   -1 - 0x3p-8f, 0.0f,        3e38f,       1e-30f};
   const Operands found(operand(), values);

@@ -150,22 +150,32 @@ void expect_near(const Layout& layout, std::span<const float> found, std::span<c
   }
 }
 
-class LlamaByHand : public testing::TestWithParam<bool> {};
-INSTANTIATE_TEST_SUITE_P(Products, LlamaByHand, testing::Bool(),
-                         [](const auto& info) { return info.param ? "Bf16" : "Fp32"; });
+struct Products {
+  const char* name;
+  bool bf16, fp16;
+  double loss_scale, loss, gradients;  // and how far off they may be
+};
+class LlamaByHand : public testing::TestWithParam<Products> {};
+INSTANTIATE_TEST_SUITE_P(Kinds, LlamaByHand,
+                         testing::Values(Products{"Fp32", false, false, 1, 2e-6, 2e-5},
+                                         Products{"Bf16", true, false, 1, 2e-3, 0.04},
+                                         Products{"Fp16", false, true, 1024, 2e-4, 0.005}),
+                         [](const auto& info) { return info.param.name; });
 
 TEST_P(LlamaByHand, EqualsAutograd) {
   constexpr std::int64_t kRows = 3, kLength = 151;
-  Fixture f(several_tiles(GetParam()));
+  Config config = several_tiles(GetParam().bf16);
+  config.fp16 = GetParam().fp16;
+  Fixture f(config);
   std::vector<std::int64_t> tokens(kRows * (kLength + 1));
   for (std::size_t i = 0; i < tokens.size(); ++i)
     tokens[i] = static_cast<std::int64_t>(random_below(6, i, 70'000));
   std::vector<float> expected(f.gradients.size());
   AutogradLlama autograd(f.config, f.layout, f.parameters, expected);
-  constexpr double kScale = 1.0 / (kRows * kLength);
-  const double loss = f.model.forward_backward(tokens, kRows, kScale);
-  EXPECT_NEAR(loss, autograd.forward_backward(tokens, kRows, kScale), GetParam() ? 2e-3 : 2e-6);
-  expect_near(f.layout, f.gradients, expected, GetParam() ? 0.04f : 2e-5f);
+  const double scale = GetParam().loss_scale / (kRows * kLength);
+  const double loss = f.model.forward_backward(tokens, kRows, scale) / GetParam().loss_scale;
+  EXPECT_NEAR(loss, autograd.forward_backward(tokens, kRows, scale) / GetParam().loss_scale, GetParam().loss);
+  expect_near(f.layout, f.gradients, expected, static_cast<float>(GetParam().gradients));
 }
 
 TEST(Llama, ActivationCheckpointingGivesTheSameBits) {

@@ -25,18 +25,19 @@ std::vector<Table> all_tables();
 // Those of kernels.h that this processor can run.
 inline std::vector<Table> loop_tables() {
   std::vector<Table> tables;
-  for (const Operand operand : {Operand::kFloat, Operand::kRounded, Operand::kBf16})
+  for (const Operand operand : {Operand::kFloat, Operand::kRounded, Operand::kBf16, Operand::kHalf})
     for (const Kernels* ops : kernels_of(operand)) tables.push_back({operand, ops});
   return tables;
 }
 
 inline std::string name_of(const testing::TestParamInfo<Table>& info) {
-  const char* operand[] = {"Float", "Rounded", "Bf16"};
+  const char* operand[] = {"Float", "Rounded", "Bf16", "Half"};
   return std::string(operand[static_cast<std::size_t>(info.param.operand)]) + "_" + info.param.ops->name;
 }
 
 // How far a value may be off for having been stored as an operand.
 inline double rounding(Operand operand) {
+  if (operand == Operand::kHalf) return 0x1p-11;
   return operand == Operand::kFloat ? 2e-6 : 0x1p-8;
 }
 

@@ -87,7 +87,7 @@ class RandomRecipe {
                real(1e-9, 1e-2),
                real(1e-4, 0.5),
                flip(),
-               flip() ? "fp32" : "bf16"};
+               flip() ? "fp32" : "fp16"};
     r.resources = {pick(1, 64),
                    pick(1, 8),
                    pick(0, 64),
@@ -98,8 +98,19 @@ class RandomRecipe {
     r.data = {"/data/" + word() + "/" + std::string(random_() % 3000, 'd'), "bytes", pick(1, 8192), batch,
               pick(1, batch)};
     const double rate = real(1e-6, 1);
-    r.optim = {rate,       rate * real(0, 1), {real(0, 0.999), real(0, 0.999)}, real(1e-12, 1e-3),
-               real(0, 1), real(0, 10),       flip() ? "cosine" : "linear",     pick(0, r.run.steps)};
+    r.optim = {rate,
+               rate * real(0, 1),
+               {real(0, 0.999), real(0, 0.999)},
+               real(1e-12, 1e-3),
+               real(0, 1),
+               real(0, 10),
+               flip() ? "cosine" : "linear",
+               pick(0, r.run.steps),
+               0,
+               real(1, 65536),
+               real(1, 16),
+               real(0.01, 0.9),
+               pick(1, 9999)};
     r.parallel = {flip() ? "none" : "zero1", 0, flip(), flip()};
     r.topology.measure = flip() ? "auto" : "no";
     const std::int64_t lead = pick(1'000, 1'800'000);

@@ -73,7 +73,7 @@ TEST_F(Resolve, WrongValueNamesFileLineAndRange) {
   EXPECT_EQ(problem("a"), "DIR/a.ini:2: run.steps: 0 is out of range; it lies between 1 and 1000000000");
   folder_.write("a.ini", "[model]\nprecision = bf61\n");
   EXPECT_EQ(problem("a"),
-            "DIR/a.ini:2: model.precision: 'bf61' is none of fp32 | bf16; did you mean 'bf16'?");
+            "DIR/a.ini:2: model.precision: 'bf61' is none of fp32 | bf16 | fp16; did you mean 'bf16'?");
   folder_.write("a.ini", "[optim]\nbetas = 0.9\n");
   EXPECT_EQ(problem("a"), "DIR/a.ini:2: optim.betas: '0.9' is not two numbers, such as 0.9,0.95");
 }

@@ -31,8 +31,8 @@ std::span<const Kernels* const> kernels_of(Operand operand) {
       table[count++] = baseline::table_of(of);
     }
   };
-  static const std::array<Tables, 3> kTables{Tables(Operand::kFloat), Tables(Operand::kRounded),
-                                             Tables(Operand::kBf16)};
+  static const std::array<Tables, 4> kTables{Tables(Operand::kFloat), Tables(Operand::kRounded),
+                                             Tables(Operand::kBf16), Tables(Operand::kHalf)};
   const Tables& tables = kTables[static_cast<std::size_t>(operand)];
   return {tables.table.data(), tables.count};
 }

@@ -16,7 +16,8 @@ namespace stint::model {
 
 // The type of what matrix products read and write; `operand` below. kRounded: floats with the values of bf16,
 // for machines without products in bf16: stored rounded, and rounded when a product's result is loaded.
-enum class Operand { kFloat, kRounded, kBf16 };
+// kHalf: the same with fp16, in which no processor that we know of multiplies.
+enum class Operand { kFloat, kRounded, kBf16, kHalf };
 
 constexpr std::size_t bytes_of(Operand operand) {
   return operand == Operand::kBf16 ? 2 : 4;

@@ -25,6 +25,7 @@ const Kernels* table() {
 
 const Kernels* table_of(Operand operand) {
   if (operand == Operand::kFloat) return table<float>();
+  if (operand == Operand::kHalf) return table<Half>();
   return operand == Operand::kBf16 ? table<Bf16>() : table<Rounded>();
 }
 

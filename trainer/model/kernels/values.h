@@ -15,6 +15,9 @@ struct Bf16 {
 struct Rounded {
   float value;
 };
+struct Half {
+  float value;
+};
 
 // To the nearest, ties to even; what is not a number stays so.
 inline std::uint32_t rounded_bits(float value) {
@@ -32,11 +35,29 @@ inline float load(Rounded value) {
 inline float load(Bf16 value) {
   return __builtin_bit_cast(float, static_cast<std::uint32_t>(value.bits) << 16);
 }
+// To the nearest fp16, ties to even: 11 digits from 2^-14 on, below it multiples of 2^-24; from 65520 on
+// infinite. Without branches.
+inline float rounded_to_half(float value) {
+  constexpr float kStep = 0.75f;  // floats beside it are 2^-24 apart
+  const auto bits = __builtin_bit_cast(std::uint32_t, value);
+  const std::uint32_t size = bits & 0x7FFFFFFF, sign = bits & 0x80000000;
+  std::uint32_t rounded = (size + 0xFFF + (size >> 13 & 1)) & 0xFFFFE000;
+  rounded = rounded > 0x477FE000 ? 0x7F800000 : rounded;
+  rounded = value == value ? rounded : size;
+  const float small = (value + kStep) - kStep;
+  return size < 0x38800000 ? small : __builtin_bit_cast(float, sign | rounded);
+}
+inline float load(Half value) {
+  return rounded_to_half(value.value);
+}
 inline void store(float& place, float value) {
   place = value;
 }
 inline void store(Rounded& place, float value) {
   place.value = load(Rounded{value});
+}
+inline void store(Half& place, float value) {
+  place.value = rounded_to_half(value);
 }
 inline void store(Bf16& place, float value) {
   place.bits = static_cast<std::uint16_t>(rounded_bits(value) >> 16);
@@ -116,4 +137,5 @@ void add_cross_entropy(Kernels& table);
 #define STINT_FOR_EACH_OPERAND(part)     \
   template void part<float>(Kernels&);   \
   template void part<Rounded>(Kernels&); \
+  template void part<Half>(Kernels&);    \
   template void part<Bf16>(Kernels&)
