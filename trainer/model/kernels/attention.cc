@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One task a sequence and query head. All within it is in floats, packed into scratch: keys and values both
-// as rows and as tiles whose positions lie side by side. What is above the diagonal of a tile on it is
-// computed and set to zero; tiles wholly above are never touched.
+// as rows and as tiles whose positions lie side by side. Of a tile on the diagonal, strips of kLanes rows are
+// computed as far as the last of them sees; what is above the diagonal within them is set to zero.
 #include <omp.h>
 
 #include "trainer/model/kernels/values.h"
@@ -23,16 +23,32 @@ typedef Vector VectorInMemory __attribute__((aligned(4), may_alias));
 struct Left {
   const float* data;
   std::int64_t row, column;
+
+  Left from(std::int64_t i, std::int64_t k) const { return {data + i * row + k * column, row, column}; }
+  Left transposed() const { return {data, column, row}; }
 };
 
+// A right side or a result: floats, side by side in a row.
+template <typename Float>
+struct Rows {
+  Float* data;
+  std::int64_t row;
+
+  Rows from(std::int64_t i, std::int64_t k) const { return {data + i * row + k, row}; }
+};
+using Right = Rows<const float>;
+using Out = Rows<float>;
+
+// c[kRows, kColumns vectors] = or += a b, in registers from end to end.
 template <std::int64_t kRows, std::int64_t kColumns>
-inline void block(const Left& a, const float* b, std::int64_t b_row, std::int64_t depth, float* c,
-                  std::int64_t c_row, bool adds) {
-  Vector sum[kRows][kColumns] = {};
+inline void block(Left a, Right b, std::int64_t depth, Out c, bool adds) {
+  Vector sum[kRows][kColumns];
+  for (auto& row : sum)
+    for (Vector& v : row) v = Vector{};
   for (std::int64_t k = 0; k < depth; ++k) {
     Vector right[kColumns];
     for (std::int64_t v = 0; v < kColumns; ++v)
-      right[v] = *reinterpret_cast<const VectorInMemory*>(b + k * b_row + v * kWidth);
+      right[v] = *reinterpret_cast<const VectorInMemory*>(b.data + k * b.row + v * kWidth);
     for (std::int64_t r = 0; r < kRows; ++r) {
       const float left = a.data[r * a.row + k * a.column];
       for (std::int64_t v = 0; v < kColumns; ++v) sum[r][v] += left * right[v];
@@ -40,31 +56,28 @@ inline void block(const Left& a, const float* b, std::int64_t b_row, std::int64_
   }
   for (std::int64_t r = 0; r < kRows; ++r)
     for (std::int64_t v = 0; v < kColumns; ++v) {
-      VectorInMemory* place = reinterpret_cast<VectorInMemory*>(c + r * c_row + v * kWidth);
+      VectorInMemory* place = reinterpret_cast<VectorInMemory*>(c.data + r * c.row + v * kWidth);
       *place = adds ? *place + sum[r][v] : sum[r][v];
     }
 }
 
+// As many rows at once as keep all registers busy.
 template <std::int64_t kColumns>
-inline void columns(const Left& a, const float* b, std::int64_t b_row, std::int64_t rows, std::int64_t depth,
-                    float* c, std::int64_t c_row, bool adds) {
-  constexpr std::int64_t kRows = 4;
+inline void columns(Left a, Right b, std::int64_t rows, std::int64_t depth, Out c, bool adds) {
+  constexpr std::int64_t kRows = kColumns > 2 ? 4 : 8 / kColumns * 2;
   std::int64_t r = 0;
-  for (; r + kRows <= rows; r += kRows)
-    block<kRows, kColumns>({a.data + r * a.row, a.row, a.column}, b, b_row, depth, c + r * c_row, c_row,
-                           adds);
-  for (; r < rows; ++r)
-    block<1, kColumns>({a.data + r * a.row, a.row, a.column}, b, b_row, depth, c + r * c_row, c_row, adds);
+  for (; r + kRows <= rows; r += kRows) block<kRows, kColumns>(a.from(r, 0), b, depth, c.from(r, 0), adds);
+  for (; r < rows; ++r) block<1, kColumns>(a.from(r, 0), b, depth, c.from(r, 0), adds);
 }
 
 // c[rows, width] = or += a[rows, depth] b[depth, width]; width is a multiple of kLanes.
-void product(const Left& a, const float* b, std::int64_t b_row, std::int64_t rows, std::int64_t width,
-             std::int64_t depth, float* c, std::int64_t c_row, bool adds) {
-  constexpr std::int64_t kBlock = kVectors * kWidth;
+void product(Left a, Right b, std::int64_t rows, std::int64_t width, std::int64_t depth, Out c, bool adds) {
   std::int64_t i = 0;
-  for (; i + kBlock <= width; i += kBlock)
-    columns<kVectors>(a, b + i, b_row, rows, depth, c + i, c_row, adds);
-  for (; i < width; i += kWidth) columns<1>(a, b + i, b_row, rows, depth, c + i, c_row, adds);
+  for (; i + kVectors * kWidth <= width; i += kVectors * kWidth)
+    columns<kVectors>(a, b.from(0, i), rows, depth, c.from(0, i), adds);
+  for (; i + 2 * kWidth <= width; i += 2 * kWidth)
+    columns<2>(a, b.from(0, i), rows, depth, c.from(0, i), adds);
+  for (; i < width; i += kWidth) columns<1>(a, b.from(0, i), rows, depth, c.from(0, i), adds);
 }
 
 // One head of one sequence, and the sizes that all steps need.
@@ -101,17 +114,26 @@ void pack_tiles(const Head& h, const float* rows, float* out) {
         out[(tile * h.width + i) * kTile + t] = rows[(tile * kTile + t) * h.width + i];
 }
 
-// Scores of one row of a tile, of which the first `visible` count, become powers of e; their sum. `top` is
-// the largest score so far, before and after.
+// Of a tile of scores: from which row, how many, and how many columns any of them sees. part(first, rows,
+// seen).
+template <typename Part>
+inline void strips(std::int64_t rows, bool diagonal, Part part) {
+  if (!diagonal) return part(0, rows, kTile);
+  for (std::int64_t first = 0; first < rows; first += kLanes)
+    part(first, smaller(kLanes, rows - first), first + kLanes);
+}
+
+// Scores of one row of a tile, of which the first `visible` count, become powers of e, up to the end of its
+// strip; their sum. `top` is the largest score so far, before and after.
 inline float soften(float* __restrict score, std::int64_t visible, float scale, float& top) {
-  float highest = largest(visible, [=](std::int64_t i) { return score[i]; }) * scale;
+  const std::int64_t seen = padded(visible, kLanes);
+  for (std::int64_t i = visible; i < seen; ++i) score[i] = -3e38f;
+  float highest = largest(seen, [=](std::int64_t i) { return score[i]; }) * scale;
   highest = highest > top ? highest : top;
-  for (std::int64_t i = 0; i < kTile; ++i) {
-    const float power = exponential(score[i] * scale - highest);
-    score[i] = i < visible ? power : 0.0f;
-  }
+  for (std::int64_t i = 0; i < seen; ++i) score[i] = exponential(score[i] * scale - highest);
+  for (std::int64_t i = visible; i < seen; ++i) score[i] = 0;
   top = highest;
-  return lane_sum(kTile, [=](std::int64_t i) { return score[i]; });
+  return lane_sum(seen, [=](std::int64_t i) { return score[i]; });
 }
 
 struct Forward {
@@ -141,11 +163,17 @@ void mix_tile(const Head& h, const Forward& f, std::int64_t tile) {
     f.sum[r] = 0;
   }
   for (std::int64_t other = 0; other <= tile; ++other) {
-    product({f.queries + tile * kTile * h.width, h.width, 1}, f.tiled_keys + other * kTile * h.width, kTile,
-            rows, kTile, h.size, f.score, kTile, false);
+    const bool diagonal = other == tile;
+    const Left queries{f.queries + tile * kTile * h.width, h.width, 1}, powers{f.score, kTile, 1};
+    const Right keys{f.tiled_keys + other * kTile * h.width, kTile};
+    const Right values{f.values + other * kTile * h.width, h.width};
+    const Out scores{f.score, kTile}, mixed{f.mixed, h.width};
+    strips(rows, diagonal, [&](std::int64_t first, std::int64_t count, std::int64_t seen) {
+      product(queries.from(first, 0), keys, count, seen, h.size, scores.from(first, 0), false);
+    });
     for (std::int64_t r = 0; r < rows; ++r) {
       const float before = f.top[r];
-      const float sum = soften(f.score + r * kTile, other == tile ? r + 1 : kTile, h.scale, f.top[r]);
+      const float sum = soften(f.score + r * kTile, diagonal ? r + 1 : kTile, h.scale, f.top[r]);
       if (other == 0) {
         f.sum[r] = sum;
         continue;
@@ -154,8 +182,9 @@ void mix_tile(const Head& h, const Forward& f, std::int64_t tile) {
       f.sum[r] = f.sum[r] * fade + sum;
       for (std::int64_t i = 0; i < h.width; ++i) f.mixed[r * h.width + i] *= fade;
     }
-    product({f.score, kTile, 1}, f.values + other * kTile * h.width, h.width, rows, h.width, kTile, f.mixed,
-            h.width, other > 0);
+    strips(rows, diagonal, [&](std::int64_t first, std::int64_t count, std::int64_t seen) {
+      product(powers.from(first, 0), values, count, h.width, seen, mixed.from(first, 0), other > 0);
+    });
   }
 }
 
@@ -216,7 +245,7 @@ void unsoften(const Head& h, const Backward& f, std::int64_t rows, bool diagonal
     float* __restrict power = f.power + r * kTile;
     float* __restrict d = f.dscore + r * kTile;
     const std::int64_t visible = diagonal ? r + 1 : kTile;
-    for (std::int64_t i = 0; i < kTile; ++i) {
+    for (std::int64_t i = 0, seen = padded(visible, kLanes); i < seen; ++i) {
       const float p = exponential(power[i] * h.scale - lse[r]);
       power[i] = i < visible ? p : 0.0f;
       d[i] = i < visible ? p * (d[i] - dots[r]) * h.scale : 0.0f;
@@ -228,19 +257,31 @@ void unsoften(const Head& h, const Backward& f, std::int64_t rows, bool diagonal
 void backward_tile(const Head& h, const Backward& f, std::int64_t tile, const float* lse, float* dkeys,
                    float* dvalues) {
   const std::int64_t at = tile * kTile * h.width;
+  const Right tiled_keys{f.tiled_keys + at, kTile}, tiled_values{f.tiled_values + at, kTile};
+  const Right keys{f.keys + at, h.width};
+  const Left power{f.power, kTile, 1}, dscore{f.dscore, kTile, 1};
+  const Out powers{f.power, kTile}, dscores{f.dscore, kTile};
   for (std::int64_t other = tile; other < h.tiles; ++other) {
     const std::int64_t rows = h.rows(other), from = other * kTile * h.width;
-    product({f.queries + from, h.width, 1}, f.tiled_keys + at, kTile, rows, kTile, h.size, f.power, kTile,
-            false);
-    product({f.dmixed + from, h.width, 1}, f.tiled_values + at, kTile, rows, kTile, h.size, f.dscore, kTile,
-            false);
-    unsoften(h, f, rows, other == tile, lse + other * kTile, f.dots + other * kTile);
-    product({f.power, 1, kTile}, f.dmixed + from, h.width, kTile, h.width, rows, dvalues + at, h.width,
-            other > tile);
-    product({f.dscore, 1, kTile}, f.queries + from, h.width, kTile, h.width, rows, dkeys + at, h.width,
-            other > tile);
-    product({f.dscore, kTile, 1}, f.keys + at, h.width, rows, h.width, kTile, f.dqueries + from, h.width,
-            tile > 0);
+    const bool diagonal = other == tile;
+    const Left query{f.queries + from, h.width, 1}, mixed{f.dmixed + from, h.width, 1};
+    const Right queries{f.queries + from, h.width}, dmixed{f.dmixed + from, h.width};
+    strips(rows, diagonal, [&](std::int64_t first, std::int64_t count, std::int64_t seen) {
+      product(query.from(first, 0), tiled_keys, count, seen, h.size, powers.from(first, 0), false);
+      product(mixed.from(first, 0), tiled_values, count, seen, h.size, dscores.from(first, 0), false);
+    });
+    unsoften(h, f, rows, diagonal, lse + other * kTile, f.dots + other * kTile);
+    strips(kTile, diagonal, [&](std::int64_t first, std::int64_t count, std::int64_t) {
+      const std::int64_t unseen = diagonal ? smaller(first, rows) : 0;  // queries before these keys
+      product(power.from(unseen, first).transposed(), dmixed.from(unseen, 0), count, h.width, rows - unseen,
+              {dvalues + at + first * h.width, h.width}, !diagonal);
+      product(dscore.from(unseen, first).transposed(), queries.from(unseen, 0), count, h.width, rows - unseen,
+              {dkeys + at + first * h.width, h.width}, !diagonal);
+    });
+    strips(rows, diagonal, [&](std::int64_t first, std::int64_t count, std::int64_t seen) {
+      product(dscore.from(first, 0), keys, count, h.width, seen,
+              {f.dqueries + from + first * h.width, h.width}, tile > 0);
+    });
   }
 }
 
