@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
+#include <numbers>
 #include <vector>
 
 namespace stint::model {
@@ -26,6 +28,33 @@ TEST(Random, NormalValuesDependOnSeedAndNameOnly) {
   EXPECT_NE(a, other);
   fill_normal(other, 2, "x", 0.02);
   EXPECT_NE(a, other);
+}
+
+TEST(Random, NormalValuesAreThoseOfBoxAndMuller) {
+  constexpr std::size_t kCount = 100'000;
+  std::vector<float> values(kCount);
+  fill_normal(values, 3, "w", 1);
+  for (std::size_t i = 0; i < kCount; i += 2) {
+    const std::uint64_t bits = random_bits(stream_key(3, "w"), i / 2);
+    const double radius = std::sqrt(-2 * std::log((static_cast<double>(bits >> 32) + 1) * 0x1p-32));
+    const auto low = static_cast<std::uint32_t>(bits);
+    const double turn =
+        static_cast<double>(low >> 30) + static_cast<double>(static_cast<std::int32_t>(low << 2)) * 0x1p-32;
+    const double x = radius * std::cos(turn * std::numbers::pi / 2),
+                 y = radius * std::sin(turn * std::numbers::pi / 2);
+    // Close to 1, a float holds the first uniform number to 2^-24 only.
+    ASSERT_NEAR(values[i], x, 1e-6 + 3e-7 / (radius + 3e-4)) << i;
+    ASSERT_NEAR(values[i + 1], y, 1e-6 + 3e-7 / (radius + 3e-4)) << i;
+  }
+}
+
+// Whatever the processor's vector units.
+TEST(Random, NormalValuesHaveTheSameBitsEverywhere) {
+  std::vector<float> values(100'000);
+  fill_normal(values, 1, "x", 0.02);
+  std::uint64_t hash = 0;
+  for (const float value : values) hash = hash * 31 + std::bit_cast<std::uint32_t>(value);
+  EXPECT_EQ(hash, 2973965781098781481ULL);
 }
 
 TEST(Random, NormalValuesHaveTheirMoments) {
