@@ -76,13 +76,16 @@ void RingCommunicator::give_up(const Status& why) {
   transport_.abort();
 }
 
+// Sleeps before it moves anything, not after: the caller has looked at its requests since the last move, and
+// that one may have ended some of them though it said that it moved nothing.
 Status RingCommunicator::turn(const Operation& operation, int peer) {
-  if (!transport_.progress()) {
+  idle(operation);
+  if (transport_.progress()) {
+    idle_since_.reset();
+  } else {
+    if (!idle_since_) idle_since_ = Clock::now();
     if (Status status = hear_neighbours(); !status) return status;
     if (Status status = whole_.watch ? whole_.watch() : Status{}; !status) return status;
-    idle(operation);
-  } else {
-    idle_since_.reset();
   }
   if (revoked_.load(std::memory_order_acquire)) return {Code::kRevoked, -1, "revoked"};
   if (Clock::now() < operation.deadline) return {};
@@ -92,8 +95,8 @@ Status RingCommunicator::turn(const Operation& operation, int peer) {
 
 // Spins for as long as it takes to fall asleep and be woken up, then sleeps: a core belongs to who computes.
 void RingCommunicator::idle(const Operation& operation) {
+  if (!idle_since_) return;
   const auto now = Clock::now();
-  if (!idle_since_) idle_since_ = now;
   if (now - *idle_since_ < kSpin) return;
   const auto longest = whole_.watch ? kSleepWatching : kSleep;
   const auto left = std::chrono::ceil<std::chrono::microseconds>(operation.deadline - now);
@@ -111,6 +114,7 @@ Status RingCommunicator::wait(const Operation& operation, Transport::Request req
   for (;;) {
     switch (transport_.test(request)) {
       case Outcome::kDone:
+        idle_since_.reset();
         return {};
       case Outcome::kFailed:
         return why_failed();
@@ -178,7 +182,10 @@ Status RingCommunicator::run(const Operation& operation) {
       if (unfinished == nullptr && !flow.over()) unfinished = &flow;
     }
     if (unfinished == nullptr) return {};
-    if (moved) continue;
+    if (moved) {
+      idle_since_.reset();
+      continue;
+    }
     const bool hears = unfinished->received.done() < unfinished->receives;
     const int awaited =
         hears ? unfinished->from(unfinished->received.done()) : unfinished->to(unfinished->sent.done());

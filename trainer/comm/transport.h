@@ -38,7 +38,8 @@ class Transport {
   virtual Outcome test(Request request) = 0;
   // Whether such a message lies here that no receive has taken.
   virtual bool arrived(int peer, Tag tag) = 0;
-  // Moves what can be moved; false if nothing could.
+  // Moves what can be moved; false if nothing could, as far as it knows: requests may have ended all the
+  // same, so look at them once more before you sleep().
   virtual bool progress() = 0;
   // Lets others run until something may have moved here, for at most so long. wake(), which any thread may
   // call, ends it, or the next one.
