@@ -20,8 +20,9 @@ struct ProcessInput {
 };
 
 // words: the program (searched in PATH) and its arguments. It runs in a process group of its own, with no
-// signal blocked. Throws Error when it cannot be started or does not end in time; then all of the group has
-// been killed. What it leaves in the background is not waited for.
+// signal blocked and no descriptor of ours, marked or not: UCX does not mark its sockets, and as long as
+// anybody holds them open no peer sees our death. Throws Error when it cannot be started or does not end in
+// time; then all of the group has been killed. What it leaves in the background is not waited for.
 ProcessResult run_process(const std::vector<std::string>& words, std::chrono::milliseconds timeout,
                           const ProcessInput& input = {});
 

@@ -24,7 +24,8 @@ struct UcxOptions {
 
 class UcxTransport final : public Transport {
  public:
-  // Throws Error when UCX finds no usable transport or device. Do not fork afterwards without exec.
+  // Throws Error when UCX finds no usable transport or device. Do not fork afterwards without exec; start
+  // programs by run_process(), which hands none of UCX's sockets on.
   explicit UcxTransport(const UcxOptions& options = {});
   // Lets a healthy transport's last messages leave, for at most a second; never waits for a dead peer.
   ~UcxTransport() override;

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdlib>
 
@@ -69,6 +71,13 @@ TEST(Process, BlocksNoSignalOfTheProgram) {
   const auto result = run_process({"sh", "-c", "kill -TERM $$; sleep 5"}, 30s);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   EXPECT_EQ(result.status, 128 + 15);
+}
+
+TEST(Process, HandsNoDescriptorOn) {
+  const int unmarked = dup(STDERR_FILENO);
+  const std::string open = run_process({"sh", "-c", "ls /proc/$$/fd"}, 30s).output;
+  close(unmarked);
+  EXPECT_EQ(open, "0\n1\n2\n");
 }
 
 TEST(Process, CutsHugeOutput) {

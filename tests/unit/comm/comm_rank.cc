@@ -5,8 +5,15 @@
 // The ranks find each other by files in FOLDER. What happened is printed, one line each:
 //   running | hash HEX | ended CODE PEER MS | closed MS | all_reduce BYTES MICROSECONDS | wrong …
 #include <fmt/format.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -16,6 +23,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/process.h"
 #include "tests/unit/comm/reference.h"
 #include "trainer/comm/hierarchical.h"
 #include "trainer/comm/ring.h"
@@ -116,7 +124,29 @@ int run_exercise(const Arguments& arguments) {
   return result.complaint.empty() ? 0 : 1;
 }
 
-// 16 MiB round and round, until it fails. `revoke`: rank 0 revokes after a while.
+// Whoever reaches into another process's memory ends by SIGSYS. UCX tries it on its own.
+void stay_out_of_others() {
+  const auto own = static_cast<std::uint32_t>(getpid());
+  std::array<sock_filter, 7> code{{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                                   BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_readv, 1, 0),
+                                   BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_writev, 0, 2),
+                                   BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)),
+                                   BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, own, 0, 1),
+                                   BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+                                   BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS)}};
+  const sock_fprog program{code.size(), code.data()};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+    fail("cannot filter system calls: {}", errno_text(errno));
+}
+
+int run_apart(const Arguments& arguments) {
+  stay_out_of_others();
+  return run_exercise(arguments);
+}
+
+// 16 MiB round and round, until it fails. `revoke`: rank 0 revokes after a while. `child`: every rank starts
+// a program once all are connected, which outlives it.
 int run_loop(const Arguments& arguments) {
   auto communicator = join(arguments);
   std::jthread revoker;
@@ -131,6 +161,8 @@ int run_loop(const Arguments& arguments) {
     std::vector<float> data(4 << 20, 1);
     begin = Clock::now();
     status = communicator->all_reduce(data);
+    if (first && status && arguments.scenario == "child")
+      run_process({"sh", "-c", "sleep 30 &"}, std::chrono::minutes(1));
     if (first && status) say("running");
   }
   say(fmt::format("ended {} {} {}", name_of(status.code), status.peer, milliseconds_since(begin)));
@@ -215,7 +247,8 @@ int run_bench(const Arguments& arguments) {
 
 int run(const Arguments& arguments) {
   const std::map<std::string, int (*)(const Arguments&)> scenarios{
-      {"exercise", run_exercise}, {"loop", run_loop},         {"revoke", run_loop}, {"stale", run_stale},
+      {"exercise", run_exercise}, {"apart", run_apart},       {"loop", run_loop},
+      {"revoke", run_loop},       {"child", run_loop},        {"stale", run_stale},
       {"leave", run_leave},       {"mismatch", run_mismatch}, {"bench", run_bench}};
   const auto found = scenarios.find(arguments.scenario);
   if (found == scenarios.end()) fail("unknown scenario '{}'", arguments.scenario);

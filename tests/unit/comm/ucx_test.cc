@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <signal.h>
 
+#include <thread>
+
 #include "base/error.h"
 #include "tests/unit/comm/processes.h"
 #include "tests/unit/comm/reference.h"
@@ -127,6 +129,99 @@ INSTANTIATE_TEST_SUITE_P(Over, UcxRing,
                            const std::string transports = info.param;
                            return transports == "^cma" ? "All" : transports.substr(0, transports.find(','));
                          });
+
+// With error handling, which is how a peer's death is seen, UCX takes shared memory only where it is told so:
+// else there would be no transport at all here.
+TEST(UcxTraps, SharedMemoryIsUsedThoughErrorsAreHandled) {
+  for (const char* transports : {"posix,self", "sysv,self"}) {
+    Ranks::Options options;
+    options.environment = {std::string("UCX_TLS=") + transports};
+    Ranks ranks("exercise", 2, options);
+    for (const int rank : {0, 1}) ASSERT_EQ(ranks.await_end(rank, 60s), 0) << transports << ", rank " << rank;
+  }
+}
+
+// A late peer would hit freed buffers, and it is slower. We rule it out, and so does UCX 1.13 while it
+// handles errors; the filter kills whoever does it all the same.
+TEST(UcxTraps, NobodyReachesIntoAnothersMemory) {
+  const std::string expected = hash_in_memory(2, all_counts());
+  Ranks ranks("apart", 2, Ranks::Options());
+  for (const int rank : {0, 1}) {
+    ASSERT_EQ(ranks.await_end(rank, 60s), 0) << "rank " << rank;
+    EXPECT_EQ(ranks.line(rank, "hash").at(1), expected);
+  }
+}
+
+TEST(UcxTraps, ACrashEndsARankByItsSignal) {
+  Ranks ranks("loop", 2, Ranks::Options());
+  ASSERT_TRUE(ranks.await_all("running", 20s));
+  ranks.signal(1, SIGSEGV);
+  EXPECT_EQ(ranks.await_end(1, kSlack), 128 + SIGSEGV);
+}
+
+// A child that inherited the sockets would keep them open: this fails where it does.
+TEST(UcxTraps, AProgramThatADeadRankHadStartedDoesNotHideItsDeath) {
+  constexpr auto kTimeout = 8000ms;
+  Ranks::Options options;
+  options.environment = {"UCX_TLS=tcp,self"};
+  options.timeout = kTimeout;
+  Ranks ranks("child", 3, options);
+  ASSERT_TRUE(ranks.await_all("running", 20s));
+  ranks.signal(1, SIGKILL);
+  for (const int survivor : {0, 2}) {
+    ASSERT_EQ(ranks.await_end(survivor, kTimeout + kSlack), 0) << "rank " << survivor;
+    const auto ended = ranks.line(survivor, "ended");
+    EXPECT_EQ(ended.at(1), "peer_failed");
+    EXPECT_LT(std::stoll(ended.back()), kTimeout.count()) << "not by the clock";
+  }
+}
+
+// Once a connection stands: until then UCX waits to write all the time, and no sleep is one.
+TEST(UcxTraps, ARankAsleepIsWokenUpByItsPeer) {
+  UcxOptions options;
+  options.transports = "tcp,self";
+  UcxTransport transports[2]{UcxTransport(options), UcxTransport(options)};
+  const std::vector<std::string> addresses{transports[0].address(), transports[1].address()};
+  for (const int rank : {0, 1}) transports[rank].connect(rank, addresses, 1);
+  const auto pass = [&](std::uint32_t operation, int& sleeps) {
+    std::byte sent{7}, got{0};
+    const auto receive = transports[1].receive(0, {1, operation, 0}, {&got, 1});
+    std::jthread sender([&] {
+      std::this_thread::sleep_for(300ms);
+      const auto send = transports[0].send(1, {1, operation, 0}, {&sent, 1});
+      while (transports[0].test(send) == Outcome::kPending) transports[0].progress();
+      for (const auto end = std::chrono::steady_clock::now() + 1s; std::chrono::steady_clock::now() < end;)
+        transports[0].progress();
+    });
+    while (transports[1].test(receive) == Outcome::kPending) {
+      transports[1].sleep(60s);
+      ++sleeps;
+      while (transports[1].progress()) continue;
+    }
+    EXPECT_EQ(got, sent);
+  };
+  int connecting = 0, connected = 0;
+  pass(0, connecting);
+  const auto begin = std::chrono::steady_clock::now();
+  pass(1, connected);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 30s) << "slept on though a message had come";
+  EXPECT_LT(connected, 200) << "did not sleep";
+}
+
+TEST(UcxTraps, ASleepEndsWhenAnotherThreadRings) {
+  UcxTransport transport;
+  transport.connect(0, {transport.address()}, 1);
+  const auto begin = std::chrono::steady_clock::now();
+  std::jthread waker([&] {
+    std::this_thread::sleep_for(100ms);
+    transport.wake();
+  });
+  while (std::chrono::steady_clock::now() - begin < 90ms) {
+    while (transport.progress()) continue;
+    transport.sleep(20s);
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
+}
 
 // Two ranks a node, in shared memory; the nodes over TCP.
 Ranks::Options in_pairs(std::chrono::milliseconds timeout) {
