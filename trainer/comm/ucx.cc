@@ -22,6 +22,7 @@
 
 #include "base/error.h"
 #include "trainer/comm/shared_folder.h"
+#include "trainer/comm/ucx_address.h"
 
 namespace stint::comm {
 namespace {
@@ -79,21 +80,26 @@ using Context = std::unique_ptr<ucp_context, ContextDeleter>;
 using Worker = std::unique_ptr<ucp_worker, WorkerDeleter>;
 using Config = std::unique_ptr<ucp_config, ConfigDeleter>;
 
+// CMA lets a peer write into our memory whatever we do; a late one would hit freed buffers. It is slower too.
+std::string transports_of(const UcxOptions& options) {
+  if (const char* given = std::getenv("UCX_TLS")) return given;
+  return options.transports.empty() ? "^cma" : options.transports;
+}
+
+bool shares_memory(const UcxOptions& options) {
+  const std::string transports = transports_of(options);
+  return selects_transport(transports, "posix") || selects_transport(transports, "sysv");
+}
+
 Config read_config(const UcxOptions& options) {
   ucp_config_t* raw = nullptr;
   check(ucp_config_read(nullptr, nullptr, &raw), "read the UCX_ environment");
   Config config(raw);
-  // CMA lets a peer write into our memory whatever we do; a late one would hit freed buffers. It is slower
-  // too.
-  const std::string wanted = options.transports.empty() ? "^cma" : options.transports;
-  set(raw, "TLS", wanted);
+  set(raw, "TLS", transports_of(options));
   if (!options.devices.empty()) set(raw, "NET_DEVICES", options.devices);
   // Without it, endpoints with error handling never use shared memory. UCX_POSIX_ and UCX_SYSV_ERROR_HANDLING
   // are what the environment calls it; ucp_config_modify takes neither name.
-  const char* given = std::getenv("UCX_TLS");
-  const std::string transports = given == nullptr ? wanted : given;
-  if (selects_transport(transports, "posix") || selects_transport(transports, "sysv"))
-    set(raw, "MM_ERROR_HANDLING", "y");
+  if (shares_memory(options)) set(raw, "MM_ERROR_HANDLING", "y");
   set(raw, "KEEPALIVE_INTERVAL", fmt::format("{}ms", options.keepalive.count()));
   return config;
 }
@@ -143,24 +149,6 @@ class Bell {
   int descriptor_;
 };
 
-// UCX believes whatever bytes it is given as an address, so ours carry a checksum.
-constexpr std::size_t kChecksum = sizeof(std::uint64_t);
-
-std::string checksum_of(std::string_view bytes) {
-  std::uint64_t hash = 14695981039346656037U;  // FNV-1a
-  for (const char byte : bytes) hash = (hash ^ static_cast<unsigned char>(byte)) * 1099511628211U;
-  std::string text(kChecksum, '\0');
-  std::memcpy(text.data(), &hash, kChecksum);
-  return text;
-}
-
-std::string checked_address(const std::string& bytes, int rank) {
-  const bool sound =
-      bytes.size() > kChecksum && bytes.substr(0, kChecksum) == checksum_of(bytes.substr(kChecksum));
-  if (!sound) fail("ucx: the {} bytes given for rank {} are not a worker's address", bytes.size(), rank);
-  return bytes.substr(kChecksum);
-}
-
 }  // namespace
 
 class UcxTransport::Impl {
@@ -168,13 +156,15 @@ class UcxTransport::Impl {
   explicit Impl(const UcxOptions& options)
       : context_(make_context(options)),
         worker_(make_worker(context_.get())),
-        events_(events_of(worker_.get())) {
+        events_(events_of(worker_.get())),
+        shares_memory_(shares_memory(options)),
+        own_(UcxAddress::here(worker_address())) {
     give_crash_signals_back();
   }
   ~Impl();
 
-  std::string address() const;
-  void connect(int rank, std::vector<std::string> addresses, std::uint32_t epoch);
+  std::string address() const { return own_.text(); }
+  void connect(int rank, const std::vector<std::string>& addresses, std::uint32_t epoch);
   int rank() const { return rank_; }
   int size() const { return static_cast<int>(peers_.size()); }
   Request send(int to, Tag tag, std::span<const std::byte> bytes);
@@ -205,6 +195,7 @@ class UcxTransport::Impl {
     std::size_t got = 0;
   };
 
+  std::string worker_address() const;
   static void on_endpoint_error(void* peer, ucp_ep_h endpoint, ucs_status_t status);
 
   Peer& connected(int rank);
@@ -223,6 +214,9 @@ class UcxTransport::Impl {
   Context context_;
   Worker worker_;
   int events_;  // the worker's
+  bool shares_memory_;
+  UcxAddress own_;
+  bool sleepless_ = false;  // a peer may be where its wake-ups do not reach us from
   Bell bell_;
   int rank_ = -1;
   std::uint16_t epoch_ = 0;
@@ -234,27 +228,30 @@ class UcxTransport::Impl {
   unsigned until_purge_ = kProgressBetweenPurges;
 };
 
-std::string UcxTransport::Impl::address() const {
-  if (!worker_) fail("ucx: the transport was aborted and has no address any more");
+std::string UcxTransport::Impl::worker_address() const {
   ucp_address_t* raw = nullptr;
   std::size_t length = 0;
   check(ucp_worker_get_address(worker_.get(), &raw, &length), "tell the worker's address");
-  const std::string bytes(reinterpret_cast<const char*>(raw), length);
+  std::string bytes(reinterpret_cast<const char*>(raw), length);
   ucp_worker_release_address(worker_.get(), raw);
-  return checksum_of(bytes) + bytes;
+  return bytes;
 }
 
-void UcxTransport::Impl::connect(int rank, std::vector<std::string> addresses, std::uint32_t epoch) {
+void UcxTransport::Impl::connect(int rank, const std::vector<std::string>& addresses, std::uint32_t epoch) {
   if (!peers_.empty()) fail("ucx: a transport connects once; a new view needs a new one");
   const int size = static_cast<int>(addresses.size());
   if (rank < 0 || rank >= size) fail("ucx: rank {} is not among the {} addresses", rank, size);
   std::vector<Peer> peers(addresses.size());
+  bool deaf = false;
   for (int r = 0; r < size; ++r) {
     Peer& peer = peers[static_cast<std::size_t>(r)];
     peer.owner = this;
     peer.rank = r;
-    peer.address = checked_address(addresses[static_cast<std::size_t>(r)], r);
+    UcxAddress address = UcxAddress::parse(addresses[static_cast<std::size_t>(r)], r);
+    deaf = deaf || deaf_to_each_other(address, own_);
+    peer.address = std::move(address.worker);
   }
+  sleepless_ = shares_memory_ && deaf;
   peers_ = std::move(peers);
   rank_ = rank;
   epoch_ = static_cast<std::uint16_t>(epoch);
@@ -375,7 +372,8 @@ bool UcxTransport::Impl::progress() {
 
 // Arming fails while something has come that progress() has not seen yet.
 void UcxTransport::Impl::sleep(std::chrono::microseconds limit) {
-  if (!worker_ || ucp_worker_arm(worker_.get()) != UCS_OK) return;
+  if (sleepless_) sched_yield();
+  if (sleepless_ || !worker_ || ucp_worker_arm(worker_.get()) != UCS_OK) return;
   const auto seconds = std::chrono::floor<std::chrono::seconds>(limit);
   const timespec time{seconds.count(), std::chrono::nanoseconds(limit - seconds).count()};
   std::array<pollfd, 2> both{{{events_, POLLIN, 0}, {bell_.descriptor(), POLLIN, 0}}};
@@ -462,8 +460,8 @@ UcxTransport::~UcxTransport() = default;
 std::string UcxTransport::address() const {
   return impl_->address();
 }
-void UcxTransport::connect(int rank, std::vector<std::string> addresses, std::uint32_t epoch) {
-  impl_->connect(rank, std::move(addresses), epoch);
+void UcxTransport::connect(int rank, const std::vector<std::string>& addresses, std::uint32_t epoch) {
+  impl_->connect(rank, addresses, epoch);
 }
 int UcxTransport::rank() const {
   return impl_->rank();

@@ -34,7 +34,7 @@ class UcxTransport final : public Transport {
   std::string address() const;
   // Once. addresses[r] is that of logical rank r; addresses[rank] is our own. Returns before the peers have
   // answered: one that is not there shows in the first operation. Throws Error on bytes that are no address.
-  void connect(int rank, std::vector<std::string> addresses, std::uint32_t epoch);
+  void connect(int rank, const std::vector<std::string>& addresses, std::uint32_t epoch);
 
   int rank() const override;
   int size() const override;

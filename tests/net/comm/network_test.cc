@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ring over UCX and TCP between four network namespaces, and links that die under load.
 #include <gmock/gmock.h>
+#include <sched.h>
+
+#include <future>
+#include <thread>
 
 #include "tests/net/comm/namespaces.h"
 #include "tests/unit/comm/processes.h"
 #include "tests/unit/comm/reference.h"
+#include "trainer/comm/ucx.h"
 
 namespace stint::comm {
 namespace {
@@ -44,6 +49,43 @@ TEST(Network, RingBetweenNamespacesGivesTheSameBitsAsInMemory) {
     ASSERT_EQ(ranks.await_end(rank, 60s), 0) << "rank " << rank;
     EXPECT_EQ(ranks.line(rank, "hash").at(1), expected);
   }
+}
+
+// UCX wakes up whom it shares memory with by a socket whose name ends at the network namespace.
+TEST(Network, RanksOfTwoNamespacesThatShareMemoryDoNotSleepOnAMessage) {
+  UcxOptions options;
+  options.transports = "posix,self";
+  options.keepalive = 1h;  // ends sleeps too
+  UcxTransport here(options);
+  std::promise<std::string> address;
+  std::promise<void> heard;
+  std::jthread peer([&] {
+    if (unshare(CLONE_NEWNET) != 0) return address.set_value("");
+    UcxTransport there(options);
+    address.set_value(there.address());
+    there.connect(1, {here.address(), there.address()}, 1);
+    for (std::uint32_t number = 0; number < 2; ++number) {
+      std::this_thread::sleep_for(200ms);
+      const std::byte sent{7};
+      const auto send = there.send(0, {1, number, 0}, {&sent, 1});
+      while (there.test(send) == Outcome::kPending) there.progress();
+    }
+    heard.get_future().wait();
+  });
+  const std::string theirs = address.get_future().get();
+  ASSERT_NE(theirs, "") << "cannot make a network namespace";
+  here.connect(0, {here.address(), theirs}, 1);
+  const auto begin = std::chrono::steady_clock::now();
+  for (std::uint32_t number = 0; number < 2; ++number) {
+    std::byte got{0};
+    const auto receive = here.receive(1, {1, number, 0}, {&got, 1});
+    while (here.test(receive) == Outcome::kPending) {
+      here.sleep(20s);
+      while (here.progress()) continue;
+    }
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 15s);
+  heard.set_value();
 }
 
 // Two ranks on each of two nodes.

@@ -180,6 +180,7 @@ TEST(UcxTraps, AProgramThatADeadRankHadStartedDoesNotHideItsDeath) {
 TEST(UcxTraps, ARankAsleepIsWokenUpByItsPeer) {
   UcxOptions options;
   options.transports = "tcp,self";
+  options.keepalive = 1h;  // ends sleeps too
   UcxTransport transports[2]{UcxTransport(options), UcxTransport(options)};
   const std::vector<std::string> addresses{transports[0].address(), transports[1].address()};
   for (const int rank : {0, 1}) transports[rank].connect(rank, addresses, 1);
