@@ -1,24 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/engine/buffer.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <cerrno>
 
-#include "base/error.h"
+#include "base/final_error.h"
 
 namespace stint::engine {
 
-Buffer::Buffer(std::size_t floats) : floats_(floats) {
+Buffer::Buffer(std::size_t floats, model::Device& device) : floats_(floats), device_(&device) {
   if (floats == 0) return;
-  void* memory =
-      mmap(nullptr, floats * sizeof(float), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED)
-    fail("memory: cannot get {} MiB for the training state: {}; take a smaller model",
-         floats * sizeof(float) >> 20, errno_text(errno));
-  madvise(memory, floats * sizeof(float), MADV_HUGEPAGE);  // only a hint
-  data_ = static_cast<float*>(memory);
+  data_ = static_cast<float*>(device.allocate(floats * sizeof(float)));
+  if (data_ != nullptr) return;
+  fail_finally("memory: cannot get {} MiB {}for the training state; take a smaller model{}",
+               floats * sizeof(float) >> 20, device.is_host() ? "" : "of the GPU's ",
+               device.is_host() ? "" : ", or cut its state among more GPUs (parallel.sharding = zero3)");
 }
 
 std::size_t Buffer::room_for(std::size_t floats) {
@@ -26,14 +21,15 @@ std::size_t Buffer::room_for(std::size_t floats) {
   return (floats * sizeof(float) + kLine - 1) / kLine * kLine;
 }
 
-Buffer Buffer::within(std::span<std::byte>& room, std::size_t floats) {
-  if (room_for(floats) > room.size()) return Buffer(floats);
+Buffer Buffer::within(std::span<std::byte>& room, std::size_t floats, model::Device& device) {
+  if (room_for(floats) > room.size()) return Buffer(floats, device);
   Buffer buffer;
   buffer.data_ = reinterpret_cast<float*>(room.data());
   buffer.floats_ = floats;
   buffer.lent_ = true;
+  buffer.device_ = &device;
   room = room.subspan(room_for(floats));
-  std::ranges::fill(buffer.span(), 0.0F);
+  device.clear(buffer.data_, floats * sizeof(float));
   return buffer;
 }
 
@@ -41,11 +37,12 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(floats_, other.floats_);
   std::swap(lent_, other.lent_);
+  std::swap(device_, other.device_);
   return *this;
 }
 
 Buffer::~Buffer() {
-  if (data_ != nullptr && !lent_) munmap(data_, floats_ * sizeof(float));
+  if (data_ != nullptr && !lent_) device_->release(data_, floats_ * sizeof(float));
 }
 
 }  // namespace stint::engine

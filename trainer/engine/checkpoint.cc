@@ -243,12 +243,14 @@ std::unique_ptr<FrozenShard> CheckpointStore::freeze(const State& state) const {
   }
   auto blocks = blocks_of(files);
   return std::unique_ptr<FrozenShard>(new FrozenShard{
-      state.step, std::move(files), Snapshot(std::move(blocks), 3 * partition_.shard_floats() / kKeptPart)});
+      state.step, std::move(files),
+      Snapshot(std::move(blocks), 3 * partition_.shard_floats() / kKeptPart, state.parameters.device())});
 }
 
 json CheckpointStore::write_shard(FrozenShard& shard) const {
   const auto source = [&](std::span<const float> block) { return shard.snapshot.read(block); };
   const auto write = [&] {
+    shard.snapshot.begin_reading();
     const fs::path folder = hidden_path_of(shard.step);
     create_folder(folder);
     json digests = json::object();
@@ -337,8 +339,7 @@ json CheckpointStore::read(const fs::path& folder, std::int64_t step, State& sta
   const std::pair<const char*, Buffer*> kinds[] = {
       {kParameters, &state.parameters}, {kExpAvg, &state.exp_avg}, {kExpAvgSq, &state.exp_avg_sq}};
   for (const auto& [prefix, buffer] : kinds) index.check(layout_, prefix);
-  for (const auto& [prefix, buffer] : kinds)
-    index.read(layout_, partition_.shard_pieces(), prefix, buffer->span());
+  for (const auto& [prefix, buffer] : kinds) index.read(layout_, partition_.shard_pieces(), prefix, *buffer);
   state.step = step;
   return manifest;
 }

@@ -23,7 +23,8 @@
 
 namespace stint::engine {
 
-// Everything that an update changes, in Layout's order: all of it, or a shard's pieces alone.
+// Everything that an update changes, in Layout's order: all of it, or a shard's pieces alone; memory of one
+// device.
 struct State {
   std::int64_t step = 0;  // updates done
   Buffer parameters, exp_avg, exp_avg_sq;

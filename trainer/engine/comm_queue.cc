@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/engine/comm_queue.h"
 
+#include <omp.h>
+
 namespace stint::engine {
 
 using comm::Status;
@@ -47,6 +49,7 @@ Status CommQueue::wait(Ticket ticket) {
 }
 
 void CommQueue::work(const std::stop_token& token) {
+  omp_set_num_threads(1);  // for what it does of the mathematics: the pool is the computation's
   std::unique_lock lock(mutex_);
   while (wake_worker_.wait(lock, token, [&] { return !queue_.empty(); })) {
     const Operation operation = std::move(queue_.front());

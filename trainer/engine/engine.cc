@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/engine/engine.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -34,13 +32,6 @@ ShardedKinds sharded_kinds(const recipes::Recipe& recipe) {
   return {parameters || name == "zero2", parameters};
 }
 
-// Of this process, in bytes.
-double peak_memory() {
-  rusage used{};
-  getrusage(RUSAGE_SELF, &used);
-  return static_cast<double>(used.ru_maxrss) * 1024;
-}
-
 // The masters are what the model computes with.
 bool has_whole_masters(const recipes::Recipe& recipe, model::Operand operand) {
   return operand == model::Operand::kFloat && !sharded_kinds(recipe).parameters;
@@ -49,7 +40,7 @@ bool has_whole_masters(const recipes::Recipe& recipe, model::Operand operand) {
 }  // namespace
 
 Engine::Engine(const recipes::Recipe& recipe, const RunDirectory& run, comm::Communicator& communicator,
-               nlohmann::json facts)
+               nlohmann::json facts, model::Device& device, std::unique_ptr<DataPath> path)
     : recipe_(recipe),
       communicator_(communicator),
       facts_(std::move(facts)),
@@ -57,20 +48,21 @@ Engine::Engine(const recipes::Recipe& recipe, const RunDirectory& run, comm::Com
       layout_(config_, static_cast<std::size_t>(communicator.size())),
       partition_(layout_, communicator.size(),
                  static_cast<int>(recipes::shard_degree(recipe, communicator.size())), communicator.rank()),
-      shard_group_(communicator, partition_.shard_group()),
-      replica_group_(communicator, partition_.replica_group()),
+      device_(device),
+      operand_(operand_of(config_, device)),
+      path_(path ? std::move(path) : std::make_unique<HostPath>(communicator, partition_, queue_)),
       data_(recipe.data.path, recipe.data.sequence_length, recipe.model.vocab_size, recipe.run.seed),
       checkpoints_(run.checkpoints(), config_, layout_, recipe.data.sequence_length, partition_),
-      room_(communicator.memory()),
+      room_(device.is_host() ? communicator.memory() : std::span<std::byte>()),
       state_{0,
-             has_whole_masters(recipe, operand_of(config_)) ? Buffer::within(room_, layout_.floats())
-                                                            : Buffer(partition_.shard_floats()),
-             Buffer(partition_.shard_floats()), Buffer(partition_.shard_floats())},
-      storage_(layout_, partition_, sharded_kinds(recipe), operand_of(config_), state_.parameters.span(),
-               {shard_group_, replica_group_}, queue_, tracer_, room_),
-      model_(config_, layout_, storage_, recipe.parallel.activation_checkpointing),
+             has_whole_masters(recipe, operand_) ? Buffer::within(room_, layout_.floats(), device)
+                                                 : Buffer(partition_.shard_floats(), device),
+             Buffer(partition_.shard_floats(), device), Buffer(partition_.shard_floats(), device)},
+      storage_(layout_, partition_, sharded_kinds(recipe), operand_, state_.parameters, *path_, tracer_,
+               room_),
+      model_(config_, layout_, storage_, recipe.parallel.activation_checkpointing, device),
       slices_(make_slices()),
-      round_(model::kernels_of(operand_of(config_)).front()->to_operand),
+      squares_(own_gradients(), device),
       slots_(slots_of(recipe, communicator)),
       scale_(recipe),
       queue_(recipe.parallel.overlap && communicator.size() > 1, [this] { communicator_.revoke(); }) {}
@@ -86,15 +78,22 @@ std::size_t Engine::shared_bytes(const recipes::Recipe& recipe) {
          kBuffers * padding;
 }
 
-// Of the shard: runs of at most kSlice elements of one parameter.
+std::vector<std::span<const float>> Engine::own_gradients() {
+  std::vector<std::span<const float>> parts;
+  for (const auto& piece : partition_.own_pieces()) parts.push_back(storage_.reduced(piece));
+  return parts;
+}
+
+// Of the shard: runs of elements of one parameter.
 std::vector<Slice> Engine::make_slices() {
+  const std::size_t most = device_.is_host() ? kHostSlice : kFarSlice;
   std::vector<Slice> slices;
   const auto& pieces = partition_.shard_pieces();
   for (const auto& p : layout_.parameters())
     for (const auto& piece : pieces) {
       const std::size_t end = std::min(p.offset + p.count, piece.flat + piece.count);
-      for (std::size_t at = std::max(p.offset, piece.flat); at < end; at += kSlice) {
-        const Piece part{at, std::min(kSlice, end - at), piece.held + (at - piece.flat)};
+      for (std::size_t at = std::max(p.offset, piece.flat); at < end; at += most) {
+        const Piece part{at, std::min(most, end - at), piece.held + (at - piece.flat)};
         const bool whole = state_.parameters.span().size() == layout_.floats();
         slices.push_back({&state_.parameters.span()[whole ? part.flat : part.held],
                           storage_.reduced(part).data(), &state_.exp_avg.span()[part.held],
@@ -105,7 +104,11 @@ std::vector<Slice> Engine::make_slices() {
   return slices;
 }
 
-Status Engine::start() {
+Status Engine::start() try { return begin(); } catch (const model::DeviceFailure& failure) {
+  model::explain(failure);
+}
+
+Status Engine::begin() {
   bool loaded = false;
   if (auto status = load(loaded); !status) return status;
   if (!loaded) initialize();
@@ -114,14 +117,16 @@ Status Engine::start() {
     double loss, scale;
     std::int64_t updates;
   } opening{state_.step, last_loss_, scale_.value(), scale_.updates()};
-  auto status = queue_.run([&]() -> Status {
-    if (auto told = communicator_.broadcast(bytes_of(opening), 0); !told) return told;
-    for (Buffer* buffer : {&state_.parameters, &state_.exp_avg, &state_.exp_avg_sq})
-      if (auto given = replica_group_.broadcast(std::as_writable_bytes(buffer->span()), 0); !given)
-        return given;
-    return {};
-  });
+  auto status = queue_.run([&] { return communicator_.broadcast(bytes_of(opening), 0); });
   if (!status) return status;
+  if (path_->replica().size() > 1)
+    path_->post([&]() -> Status {
+      for (Buffer* buffer : {&state_.parameters, &state_.exp_avg, &state_.exp_avg_sq})
+        if (auto given = path_->replica().broadcast(std::as_writable_bytes(buffer->span()), 0); !given)
+          return given;
+      return {};
+    });
+  if (status = path_->finish(); !status) return status;
   state_.step = opening.step;
   last_loss_ = opening.loss;
   scale_.restore(opening.scale, opening.updates);
@@ -132,27 +137,31 @@ Status Engine::start() {
 
 void Engine::initialize() {
   const auto parameters = state_.parameters.span();
-  if (parameters.size() == layout_.floats())
-    return model::initialize(config_, layout_, recipe_.run.seed, parameters);
+  const bool has_all = parameters.size() == layout_.floats();
+  if (has_all && device_.is_host()) return model::initialize(config_, layout_, recipe_.run.seed, parameters);
   for (std::size_t i = 0; i < layout_.units().size(); ++i) {
     const auto& unit = layout_.units()[i];
-    const auto& piece = partition_.shard_pieces()[i];
+    const Piece piece = has_all ? Piece{unit.begin, unit.size(), unit.begin} : partition_.shard_pieces()[i];
     Buffer whole(unit.size());  // gives its memory back, which malloc's would not
     model::initialize(config_, layout_, recipe_.run.seed, i, whole.span());
-    std::copy_n(whole.span().data() + (piece.flat - unit.begin), piece.count, &parameters[piece.held]);
+    device_.put(&parameters[piece.held], whole.span().data() + (piece.flat - unit.begin),
+                piece.count * sizeof(float));
   }
 }
 
 void Engine::round_parameters() {
   for (const auto& slice : slices_)
     if (slice.operands != nullptr)
-      round_(slice.parameters, static_cast<std::int64_t>(slice.count), slice.operands);
+      device_.kernels(operand_).to_operand(slice.parameters, static_cast<std::int64_t>(slice.count),
+                                           slice.operands);
 }
 
 Status Engine::step(bool want_stop, StepReport& report) try {
   return train_step(want_stop, report);
 } catch (const CommFailure& failure) {
   return failure.status;
+} catch (const model::DeviceFailure& failure) {
+  model::explain(failure);
 }
 
 Status Engine::train_step(bool want_stop, StepReport& report) {
@@ -160,7 +169,7 @@ Status Engine::train_step(bool want_stop, StepReport& report) {
     if (auto status = begin_trace(); !status) return status;
   const Span span(tracer_, {"step"});
   const auto begin = std::chrono::steady_clock::now();
-  const double waited = queue_.seconds_waited();
+  const double waited = queue_.seconds_waited() + path_->seconds_waited();
   const double own_loss = accumulate_gradients();
   Sums sums;
   if (auto status = agree(own_loss, want_stop, sums); !status) return status;
@@ -178,7 +187,8 @@ Status Engine::train_step(bool want_stop, StepReport& report) {
   const auto& o = recipe_.optim;
   std::optional<Span> updating(std::in_place, tracer_, Tracer::Event{"optimiser"});
   adamw_update({o.betas[0], o.betas[1], o.eps, o.weight_decay}, rate,
-               clip_factor(sums.norm, o.grad_clip) / scale_.value(), state_.step + 1, slices_, round_,
+               clip_factor(sums.norm, o.grad_clip) / scale_.value(), state_.step + 1, slices_, device_,
+               operand_,
                saving_ ? [this](const Slice& slice) { saving_->before_update(slice); }
                        : std::function<void(const Slice&)>());
   updating.reset();
@@ -192,7 +202,7 @@ Status Engine::train_step(bool want_stop, StepReport& report) {
   report.grad_norm = sums.norm;
   report.learning_rate = rate;
   report.seconds = seconds.count();
-  report.communicating = queue_.seconds_waited() - waited;
+  report.communicating = queue_.seconds_waited() + path_->seconds_waited() - waited;
   report.reading = sums.reading;
   report.peak_memory = static_cast<std::int64_t>(sums.peak_memory);
   return go_on_saving(sums.written);
@@ -250,16 +260,16 @@ double Engine::train_slots(std::size_t first, std::size_t count) {
 Status Engine::agree(double loss, bool want_stop, Sums& sums) {
   {
     const Span span(tracer_, {"waits for gradients"});
-    if (auto status = queue_.wait_all(); !status) return status;
+    if (auto status = path_->finish(); !status) return status;
   }
   const Span span(tracer_, {"gradient norm"});
   std::vector<Vote> votes(static_cast<std::size_t>(communicator_.size()));
   auto& own = votes[static_cast<std::size_t>(communicator_.rank())];
-  for (const auto& piece : partition_.own_pieces()) own.squares += sum_of_squares(storage_.reduced(piece));
+  own.squares = squares_.take();
   own.loss = loss;
   own.stop = want_stop ? 1 : 0;
   own.reading = reading_;
-  own.peak_memory = peak_memory();
+  own.peak_memory = static_cast<double>(device_.peak_memory());
   own.written = saving_ && !saving_->written() ? 0 : 1;
   own.trace_id = static_cast<double>(wanted_trace_.id);
   own.trace_steps = static_cast<double>(wanted_trace_.steps);
@@ -289,6 +299,7 @@ Status Engine::agree(double loss, bool want_stop, Sums& sums) {
 }
 
 Status Engine::barrier() {
+  if (auto status = path_->finish(); !status) return status;
   return queue_.run([&] { return communicator_.barrier(); });
 }
 

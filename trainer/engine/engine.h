@@ -18,11 +18,11 @@
 #include "base/run_directory.h"
 #include "recipes/recipe.h"
 #include "trainer/comm/communicator.h"
-#include "trainer/comm/subgroup.h"
 #include "trainer/engine/buffer.h"
 #include "trainer/engine/checkpoint.h"
 #include "trainer/engine/comm_queue.h"
 #include "trainer/engine/data.h"
+#include "trainer/engine/data_path.h"
 #include "trainer/engine/loss_scale.h"
 #include "trainer/engine/optimizer.h"
 #include "trainer/engine/partition.h"
@@ -51,11 +51,14 @@ struct StepReport {
 
 class Engine {
  public:
-  // `facts` go into each manifest (BLAS kernel, threads). Throws Error on a recipe or data file that cannot
-  // be trained on with this many ranks. The communicator must outlive the engine.
+  // `facts` go into each manifest (BLAS kernel, threads). The communicator is among hosts. The state lies on
+  // the device. `path`: the way of parameters and gradients, where there is another than the communicator.
+  // Throws Error on a recipe or data file that cannot be trained on with this many ranks. Communicator and
+  // device must outlive the engine.
   Engine(const recipes::Recipe& recipe, const RunDirectory& run, comm::Communicator& communicator,
-         nlohmann::json facts);
-  // What its buffers take of Communicator::memory(), in bytes.
+         nlohmann::json facts, model::Device& device = model::cpu(),
+         std::unique_ptr<DataPath> path = nullptr);
+  // What its buffers take of Communicator::memory(), in bytes, where it computes on the host.
   static std::size_t shared_bytes(const recipes::Recipe& recipe);
 
   // Every rank of the first copy of the state loads its part of the newest checkpoint that all of them can
@@ -123,6 +126,7 @@ class Engine {
     bool written = true;  // by all
   };
 
+  comm::Status begin();
   comm::Status train_step(bool want_stop, StepReport& report);
   comm::Status go_on_saving(bool all_written);
   comm::Status gather_shards();
@@ -131,6 +135,7 @@ class Engine {
   comm::Status try_checkpoint(std::int64_t step, bool& loaded);
   void take_facts(const nlohmann::json& manifest);
   std::vector<Slice> make_slices();
+  std::vector<std::span<const float>> own_gradients();
   double accumulate_gradients();
   double train_slots(std::size_t first, std::size_t count);
   comm::Status agree(double loss, bool want_stop, Sums& sums);
@@ -146,7 +151,9 @@ class Engine {
   model::Config config_;
   model::Layout layout_;
   Partition partition_;
-  comm::Subgroup shard_group_, replica_group_;
+  model::Device& device_;
+  model::Operand operand_;
+  std::unique_ptr<DataPath> path_;
   ByteText data_;
   CheckpointStore checkpoints_;
   std::span<std::byte> room_;  // of the communicator's memory, what no buffer has taken
@@ -155,7 +162,7 @@ class Engine {
   UnitStorage storage_;
   model::Llama model_;
   std::vector<Slice> slices_;
-  Round round_;
+  SquareSum squares_;  // of this rank's own share of the gradient
   struct {
     std::int64_t id = 0, steps = 0;  // steps: 0 where none is wanted
     TraceFacts facts;

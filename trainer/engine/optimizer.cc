@@ -1,64 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled with -ffp-contract=off: without fused multiply-add every clone below rounds alike, so nodes with
-// different vector units keep equal replicas.
 #include "trainer/engine/optimizer.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numbers>
-#include <vector>
-
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define STINT_VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define STINT_VECTOR_CLONES
-#endif
+#include <numeric>
 
 namespace stint::engine {
 namespace {
 
-constexpr std::size_t kLanes = 16;
-
-STINT_VECTOR_CLONES double add_squares(const float* values, std::size_t count) {
-  std::array<double, kLanes> lanes{};
-  std::size_t i = 0;
-  for (; i + kLanes <= count; i += kLanes)
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      const double value = values[i + lane];
-      lanes[lane] += value * value;
-    }
-  for (; i < count; ++i) lanes[i % kLanes] += static_cast<double>(values[i]) * values[i];
-  double sum = 0;
-  for (double lane : lanes) sum += lane;
-  return sum;
+std::size_t tiles_of(std::span<const float> part) {
+  constexpr auto kTile = static_cast<std::size_t>(model::kSumTile);
+  return (part.size() + kTile - 1) / kTile;
 }
 
-struct Scalars {
-  float keep, factor, beta1, rest1, beta2, rest2, rate, correction2, eps;
-};
-
-STINT_VECTOR_CLONES void update_slice(const Scalars& s, std::size_t count, float* __restrict p,
-                                      const float* __restrict gradient, float* __restrict m,
-                                      float* __restrict v) {
-  const Scalars c = s;
-  for (std::size_t i = 0; i < count; ++i) {
-    const float g = gradient[i] * c.factor;
-    m[i] = c.beta1 * m[i] + c.rest1 * g;
-    v[i] = c.beta2 * v[i] + c.rest2 * g * g;
-    p[i] = p[i] * c.keep - c.rate * m[i] / (std::sqrt(v[i]) * c.correction2 + c.eps);
-  }
+std::size_t tiles_of(const std::vector<std::span<const float>>& parts) {
+  std::size_t tiles = 0;
+  for (const auto& part : parts) tiles += tiles_of(part);
+  return tiles;
 }
 
 }  // namespace
 
-double sum_of_squares(std::span<const float> values) {
-  std::vector<double> sums((values.size() + kSlice - 1) / kSlice);
-#pragma omp parallel for schedule(static)
-  for (std::size_t i = 0; i < sums.size(); ++i)
-    sums[i] = add_squares(values.data() + i * kSlice, std::min(kSlice, values.size() - i * kSlice));
+SquareSum::SquareSum(std::vector<std::span<const float>> parts, model::Device& device)
+    : parts_(std::move(parts)),
+      device_(device),
+      sums_(tiles_of(parts_) * sizeof(double) / sizeof(float), device),
+      host_sums_(tiles_of(parts_)) {}
+
+double SquareSum::take() {
+  const model::Kernels& ops = device_.kernels(model::Operand::kFloat);
+  auto* at = reinterpret_cast<double*>(sums_.span().data());
+  for (const auto& part : parts_) {
+    if (part.empty()) continue;
+    ops.sums_of_squares(part.data(), static_cast<std::int64_t>(part.size()), at);
+    at += tiles_of(part);
+  }
+  device_.get(host_sums_.data(), sums_.span().data(), host_sums_.size() * sizeof(double));
   double sum = 0;
-  for (double part : sums) sum += part;
+  auto tile = host_sums_.begin();
+  for (const auto& part : parts_) {
+    const auto end = tile + static_cast<std::ptrdiff_t>(tiles_of(part));
+    sum += std::accumulate(tile, end, 0.0);
+    tile = end;
+  }
   return sum;
 }
 
@@ -67,29 +52,33 @@ double clip_factor(double norm, double limit) {
 }
 
 void adamw_update(const AdamW& a, double learning_rate, double factor, std::int64_t update,
-                  std::span<const Slice> slices, Round round,
+                  std::span<const Slice> slices, model::Device& device, model::Operand operand,
                   const std::function<void(const Slice&)>& before) {
   const auto t = static_cast<double>(update);
   const auto f = [](double value) { return static_cast<float>(value); };
-  const Scalars plain{1.0f,
-                      f(factor),
-                      f(a.beta1),
-                      f(1 - a.beta1),
-                      f(a.beta2),
-                      f(1 - a.beta2),
-                      f(learning_rate / (1 - std::pow(a.beta1, t))),
-                      f(1 / std::sqrt(1 - std::pow(a.beta2, t))),
-                      f(a.eps)};
-  Scalars decayed = plain;
+  const model::AdamWScalars plain{1.0f,
+                                  f(factor),
+                                  f(a.beta1),
+                                  f(1 - a.beta1),
+                                  f(a.beta2),
+                                  f(1 - a.beta2),
+                                  f(learning_rate / (1 - std::pow(a.beta1, t))),
+                                  f(1 / std::sqrt(1 - std::pow(a.beta2, t))),
+                                  f(a.eps)};
+  model::AdamWScalars decayed = plain;
   decayed.keep = f(1 - learning_rate * a.weight_decay);
-#pragma omp parallel for schedule(static)
-  for (const Slice& slice : slices) {
+  const model::Kernels& ops = device.kernels(operand);
+  const auto change = [&](const Slice& slice) {
     if (before) before(slice);
-    update_slice(slice.decays ? decayed : plain, slice.count, slice.parameters, slice.gradients,
-                 slice.exp_avg, slice.exp_avg_sq);
-    if (slice.operands != nullptr)
-      round(slice.parameters, static_cast<std::int64_t>(slice.count), slice.operands);
+    ops.adamw(slice.decays ? decayed : plain, static_cast<std::int64_t>(slice.count), slice.parameters,
+              slice.gradients, slice.exp_avg, slice.exp_avg_sq, slice.operands);
+  };
+  if (!device.is_host()) {  // which may throw
+    std::ranges::for_each(slices, change);
+    return;
   }
+#pragma omp parallel for schedule(static)
+  for (const Slice& slice : slices) change(slice);
 }
 
 double learning_rate(const recipes::Recipe& recipe, std::int64_t index) {

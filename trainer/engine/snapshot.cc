@@ -5,7 +5,8 @@
 
 namespace stint::engine {
 
-Snapshot::Snapshot(std::vector<Part> parts, std::size_t most_kept) : room_(most_kept) {
+Snapshot::Snapshot(std::vector<Part> parts, std::size_t most_kept, model::Device& device)
+    : room_(most_kept, device) {
   std::ranges::sort(parts, {}, &Part::data);
   std::size_t largest = 0;
   for (const Part& part : parts) {
@@ -35,8 +36,9 @@ void Snapshot::keep(Tile& tile) {
     if (state == kBusy || copy == nullptr) {
       tile.state.wait(state);
     } else if (tile.state.compare_exchange_strong(state, kBusy)) {
-      std::ranges::copy(tile.part, copy);
+      room_.device().copy(copy, tile.part.data(), tile.part.size_bytes());
       tile.copy = copy;
+      tile.copied = room_.device().mark();
       return settle(tile, kKept);
     }
   }
@@ -55,16 +57,20 @@ Snapshot::Part Snapshot::read(Part part) {
   const auto found =
       std::ranges::lower_bound(tiles_, part.data(), {}, [](const Tile& t) { return t.part.data(); });
   Tile& tile = *found;
+  model::Device& device = room_.device();
   for (;;) {
     State state = tile.state;
     if (state == kKept) {
       settle(tile, kDone);
-      return {tile.copy, tile.part.size()};
+      if (device.is_host()) return {tile.copy, tile.part.size()};
+      device.wait_for(tile.copied);
+      device.get(out_.data(), tile.copy, tile.part.size_bytes());
+      return {out_.data(), tile.part.size()};
     }
     if (state == kBusy) {
       tile.state.wait(state);
     } else if (tile.state.compare_exchange_strong(state, kBusy)) {
-      std::ranges::copy(tile.part, out_.begin());
+      device.get(out_.data(), tile.part.data(), tile.part.size_bytes());
       settle(tile, kDone);
       return {out_.data(), tile.part.size()};
     }

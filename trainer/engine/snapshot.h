@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory as it was at one moment, read by one thread while others go on changing it: who is about to
-// overwrite a part that has not been read copies it first. There is never a second copy of all of it: who
-// finds no more room for copies waits for the reader.
+// overwrite a part that has not been read copies it first, within the device. There is never a second copy of
+// all of it: who finds no more room for copies waits for the reader.
 #pragma once
 
 #include <atomic>
@@ -18,12 +18,15 @@ class Snapshot {
  public:
   using Part = std::span<const float>;
 
-  // `parts`: what will be read, none of it twice. At most `most_kept` of its floats are copied.
-  Snapshot(std::vector<Part> parts, std::size_t most_kept);
+  // `parts`: what will be read, none of it twice, of the device's memory. At most `most_kept` of its floats
+  // are copied.
+  Snapshot(std::vector<Part> parts, std::size_t most_kept, model::Device& device = model::cpu());
 
-  // Before `values` are overwritten, by any thread.
+  // Before `values` are overwritten, by any thread that may ask the device to do that.
   void keep(Part values);
-  // What this part held, by one thread; good until its next call.
+  // By the thread that will read, before it does: what it waits for is no longer all that the device does.
+  void begin_reading() { room_.device().go_aside(); }
+  // What this part held, in the host's memory, by one thread; good until its next call.
   Part read(Part part);
   // No more is read; nobody waits or copies from now on.
   void close();
@@ -38,6 +41,7 @@ class Snapshot {
     Part part;
     std::atomic<State> state{kLive};
     float* copy = nullptr;
+    model::Device::Mark copied{};
   };
 
   void keep(Tile& tile);

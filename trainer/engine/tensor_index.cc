@@ -67,10 +67,23 @@ void TensorIndex::check(const model::Layout& layout, const std::string& prefix) 
 }
 
 void TensorIndex::read(const model::Layout& layout, const std::vector<Piece>& pieces,
-                       const std::string& prefix, std::span<float> values) const {
-  for_overlaps(layout, pieces, values.size() == layout.floats(),
+                       const std::string& prefix, Buffer& values) const {
+  model::Device& device = values.device();
+  std::vector<float> block(device.is_host() ? 0 : kBlockFloats);  // on its way
+  const auto read_by_blocks = [&](const std::string& name, std::size_t begin, std::span<float> to) {
+    for (std::size_t at = 0; at < to.size(); at += block.size()) {
+      const auto part = std::span(block).first(std::min(block.size(), to.size() - at));
+      read_range(name, begin + at, part);
+      device.put(&to[at], part.data(), part.size_bytes());
+    }
+  };
+  for_overlaps(layout, pieces, values.span().size() == layout.floats(),
                [&](const model::Parameter& p, std::size_t begin, std::size_t count, std::size_t place) {
-                 read_range(prefix + p.name, begin, values.subspan(place, count));
+                 const auto to = values.span().subspan(place, count);
+                 if (device.is_host())
+                   read_range(prefix + p.name, begin, to);
+                 else
+                   read_by_blocks(prefix + p.name, begin, to);
                });
 }
 

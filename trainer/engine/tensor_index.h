@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "trainer/engine/buffer.h"
 #include "trainer/engine/partition.h"
 #include "trainer/engine/safetensors.h"
 #include "trainer/model/config.h"
@@ -28,7 +29,7 @@ class TensorIndex {
   void check(const model::Layout& layout, const std::string& prefix) const;
   // After check(): the pieces into `values`, laid out as in shard_views().
   void read(const model::Layout& layout, const std::vector<Piece>& pieces, const std::string& prefix,
-            std::span<float> values) const;
+            Buffer& values) const;
 
  private:
   struct Stored {

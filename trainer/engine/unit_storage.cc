@@ -2,7 +2,6 @@
 #include "trainer/engine/unit_storage.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace stint::engine {
 namespace {
@@ -23,29 +22,30 @@ bool has_head(const model::Layout& layout) {
 }  // namespace
 
 UnitStorage::UnitStorage(const model::Layout& layout, const Partition& partition, ShardedKinds sharded,
-                         Operand operand, std::span<float> masters, Groups groups, CommQueue& queue,
-                         Tracer& tracer, std::span<std::byte>& room)
+                         Operand operand, Buffer& masters, DataPath& path, Tracer& tracer,
+                         std::span<std::byte>& room)
     : layout_(layout),
       partition_(partition),
       sharded_(sharded),
       operand_(operand),
-      masters_(masters),
-      groups_(groups),
-      queue_(queue),
+      masters_(masters.span()),
+      device_(masters.device()),
+      path_(path),
       tracer_(tracer),
       published_(layout.units().size()) {
   const bool floats = operand == Operand::kFloat;
   if (!floats && !sharded.parameters)
-    whole_operands_ = Buffer::within(room, floats_for(layout.floats(), operand));
-  if (!floats && sharded.parameters) shard_operands_ = Buffer(floats_for(partition.shard_floats(), operand));
+    whole_operands_ = Buffer::within(room, floats_for(layout.floats(), operand), device_);
+  if (!floats && sharded.parameters)
+    shard_operands_ = Buffer(floats_for(partition.shard_floats(), operand), device_);
   if (sharded.gradients)
-    shard_gradients_ = Buffer(partition.shard_floats());
+    shard_gradients_ = Buffer(partition.shard_floats(), device_);
   else
-    whole_gradients_ = Buffer::within(room, layout.floats());
+    whole_gradients_ = Buffer::within(room, layout.floats(), device_);
   for (const std::size_t count : slot_floats(layout)) {
-    if (sharded.gradients) gradient_slots_.push_back({Buffer::within(room, count), {}, 0, false});
+    if (sharded.gradients) gradient_slots_.push_back({Buffer::within(room, count, device_), {}, 0, false});
     if (sharded.parameters)
-      parameter_slots_.push_back({Buffer::within(room, floats_for(count, operand)), {}, 0, false});
+      parameter_slots_.push_back({Buffer::within(room, floats_for(count, operand), device_), {}, 0, false});
   }
   const std::size_t head = has_head(layout) ? layout.units().size() - 1 : 0;
   const std::size_t layers = layout.units().size() - (head == 0 ? 1 : 2);
@@ -84,10 +84,10 @@ comm::Data UnitStorage::data(std::byte* begin, std::size_t count) const {
   return std::span(reinterpret_cast<float*>(begin), count);
 }
 
-void UnitStorage::require(CommQueue::Ticket ticket, const char* what, std::size_t unit) {
+void UnitStorage::require(DataPath::Ticket ticket, const char* what, std::size_t unit) {
   if (ticket == 0) return;
   const Span span(tracer_, what, unit);
-  if (auto status = queue_.wait(ticket); !status) throw CommFailure(std::move(status));
+  if (auto status = path_.wait(ticket); !status) throw CommFailure(std::move(status));
 }
 
 void UnitStorage::begin_pass(bool last) {
@@ -123,7 +123,7 @@ const void* UnitStorage::fetch(std::size_t unit, std::size_t place) {
 Status UnitStorage::all_gather(std::size_t unit, comm::Data values) {
   const auto span = Span::collective(tracer_, "all_gather", static_cast<std::int64_t>(unit),
                                      layout_.units()[unit].size() * bytes_of(operand_));
-  return groups_.shard.all_gather(values);
+  return path_.shard().all_gather(values);
 }
 
 // Into its slot, unless it is there already.
@@ -134,11 +134,11 @@ void UnitStorage::gather(std::size_t unit) {
   const auto& all = layout_.units()[unit];
   const Piece& own = partition_.shard_pieces()[unit];
   auto* memory = reinterpret_cast<std::byte*>(slot.memory.span().data());
-  std::memcpy(memory + (own.flat - all.begin) * bytes_of(operand_), shard() + own.held * bytes_of(operand_),
-              own.count * bytes_of(operand_));
+  device_.copy(memory + (own.flat - all.begin) * bytes_of(operand_), shard() + own.held * bytes_of(operand_),
+               own.count * bytes_of(operand_));
   if (partition_.degree() == 1) return;
   slot.ticket =
-      queue_.post([this, unit, whole = data(memory, all.size())] { return all_gather(unit, whole); });
+      path_.post([this, unit, whole = data(memory, all.size())] { return all_gather(unit, whole); });
 }
 
 float* UnitStorage::gradients(std::size_t unit) {
@@ -149,7 +149,7 @@ float* UnitStorage::gradients(std::size_t unit) {
     require(slot.ticket, "waits for room for gradients of", unit);
     slot.unit = unit;
     slot.open = true;
-    std::ranges::fill(slot.memory.span().first(layout_.units()[unit].size()), 0.0F);
+    device_.clear(slot.memory.span().data(), layout_.units()[unit].size() * sizeof(float));
   }
   return slot.memory.span().data();
 }
@@ -158,19 +158,20 @@ void UnitStorage::complete(std::size_t unit) {
   const auto& all = layout_.units()[unit];
   if (!sharded_.gradients) {
     if (last_)
-      queue_.post([=, this] { return reduce(unit, whole_gradients_.span().subspan(all.begin, all.size())); });
+      path_.post([=, this] { return reduce(unit, whole_gradients_.span().subspan(all.begin, all.size())); });
     return;
   }
   Slot& slot = gradient_slots_[slot_of(unit)];
   slot.open = false;
-  slot.ticket = queue_.post([=, this, values = slot.memory.span().first(all.size())]() -> Status {
-    if (auto status = reduce(unit, values); !status) return status;
-    const Piece& own = partition_.shard_pieces()[unit];
-    const auto from = values.subspan(own.flat - all.begin, own.count);
-    const auto to = shard_gradients_.span().subspan(own.held, own.count);
-    for (std::size_t i = 0; i < to.size(); ++i) to[i] += from[i];
-    return {};
-  });
+  const auto values = slot.memory.span().first(all.size());
+  slot.ticket =
+      path_.post([=, this] { return reduce(unit, values); },
+                 [=, this] {
+                   const Piece& own = partition_.shard_pieces()[unit];
+                   device_.kernels(Operand::kFloat)
+                       .add(values.data() + (own.flat - all.begin), static_cast<std::int64_t>(own.count),
+                            shard_gradients_.span().data() + own.held);
+                 });
 }
 
 // The shard's chunk of a unit to its sum over all ranks.
@@ -178,18 +179,19 @@ Status UnitStorage::reduce(std::size_t unit, std::span<float> values) {
   const auto traced = [&](const char* name, std::size_t floats) {
     return Span::collective(tracer_, name, static_cast<std::int64_t>(unit), floats * sizeof(float));
   };
-  if (groups_.shard.size() > 1) {
+  if (path_.shard().size() > 1) {
     const auto span = traced("reduce_scatter", values.size());
-    if (auto status = groups_.shard.reduce_scatter(values); !status) return status;
+    if (auto status = path_.shard().reduce_scatter(values); !status) return status;
   }
-  if (groups_.replica.size() == 1) return {};
+  if (path_.replica().size() == 1) return {};
   const Piece& own = partition_.shard_pieces()[unit];
   const auto span = traced("all_reduce", own.count);
-  return groups_.replica.all_reduce(values.subspan(own.flat - layout_.units()[unit].begin, own.count));
+  return path_.replica().all_reduce(values.subspan(own.flat - layout_.units()[unit].begin, own.count));
 }
 
 void UnitStorage::clear_gradients() {
-  std::ranges::fill((sharded_.gradients ? shard_gradients_ : whole_gradients_).span(), 0.0F);
+  const auto gradients = (sharded_.gradients ? shard_gradients_ : whole_gradients_).span();
+  device_.clear(gradients.data(), gradients.size_bytes());
 }
 
 std::span<float> UnitStorage::reduced(const Piece& piece) {
@@ -222,7 +224,7 @@ void UnitStorage::publish() {
   for (std::size_t unit = 0; unit < published_.size(); ++unit) {
     const auto& all = layout_.units()[unit];
     published_[unit] =
-        queue_.post([this, unit, values = data(whole() + all.begin * bytes_of(operand_), all.size())] {
+        path_.post([this, unit, values = data(whole() + all.begin * bytes_of(operand_), all.size())] {
           return all_gather(unit, values);
         });
   }

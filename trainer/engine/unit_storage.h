@@ -17,17 +17,12 @@
 
 #include "trainer/comm/communicator.h"
 #include "trainer/engine/buffer.h"
-#include "trainer/engine/comm_queue.h"
+#include "trainer/engine/data_path.h"
 #include "trainer/engine/partition.h"
 #include "trainer/engine/tracer.h"
 #include "trainer/model/storage.h"
 
 namespace stint::engine {
-
-struct Groups {
-  comm::Communicator& shard;    // who hold one copy of the state between them
-  comm::Communicator& replica;  // who hold the same shard
-};
 
 // What is cut, beside the optimiser's state.
 struct ShardedKinds {
@@ -37,10 +32,10 @@ struct ShardedKinds {
 class UnitStorage final : public model::Storage {
  public:
   // `masters`: fp32 parameters, whole where operands are floats and parameters are not sharded; else the
-  // shard's. What the ranks exchange lies in `room`, where it fits.
+  // shard's; all is memory of their device. What the ranks exchange lies in `room`, where it fits.
   UnitStorage(const model::Layout& layout, const Partition& partition, ShardedKinds sharded,
-              model::Operand operand, std::span<float> masters, Groups groups, CommQueue& queue,
-              Tracer& tracer, std::span<std::byte>& room);
+              model::Operand operand, Buffer& masters, DataPath& path, Tracer& tracer,
+              std::span<std::byte>& room);
   // What it takes of the room, in bytes, beside the masters.
   static std::size_t room_bytes(const model::Layout& layout, ShardedKinds sharded, model::Operand operand);
 
@@ -67,7 +62,7 @@ class UnitStorage final : public model::Storage {
   struct Slot {
     Buffer memory;
     std::optional<std::size_t> unit;  // whose it is
-    CommQueue::Ticket ticket = 0;     // what it waits for
+    DataPath::Ticket ticket = 0;      // what it waits for
     bool open = false;                // the model adds to it
   };
 
@@ -80,22 +75,22 @@ class UnitStorage final : public model::Storage {
   void gather(std::size_t unit);
   comm::Status all_gather(std::size_t unit, comm::Data values);
   comm::Status reduce(std::size_t unit, std::span<float> values);
-  void require(CommQueue::Ticket ticket, const char* what, std::size_t unit);
+  void require(DataPath::Ticket ticket, const char* what, std::size_t unit);
 
   const model::Layout& layout_;
   const Partition& partition_;
   ShardedKinds sharded_;
   model::Operand operand_;
   std::span<float> masters_;
-  Groups groups_;
-  CommQueue& queue_;
+  model::Device& device_;
+  DataPath& path_;
   Tracer& tracer_;
 
   Buffer whole_operands_, shard_operands_;  // where operands are no floats
   Buffer whole_gradients_, shard_gradients_;
   std::vector<Slot> parameter_slots_, gradient_slots_;
-  std::vector<CommQueue::Ticket> published_;  // by unit
-  std::vector<std::size_t> order_;            // in which a pass asks for parameters
+  std::vector<DataPath::Ticket> published_;  // by unit
+  std::vector<std::size_t> order_;           // in which a pass asks for parameters
   std::size_t next_ = 0;
   bool last_ = false;
 };

@@ -101,7 +101,7 @@ void WeightsFolder::write(std::size_t file) const {
     floats += end - begin;
   }
   Buffer memory(floats);
-  index.read(layout_, pieces, "", memory.span());
+  index.read(layout_, pieces, "", memory);
   std::vector<TensorView> tensors;
   for (std::size_t i = 0; i < pieces.size(); ++i)
     for (const auto& p : layout_.parameters())

@@ -21,7 +21,8 @@ void multiply(Operand type, const Matrix& a, const Matrix& b, const Matrix& out,
 std::string own_blas();
 
 // ATen's operators, on the GPU that CUDA has as the current one; or, slower than cpu(), on a CPU, where tests
-// can see what they do on a GPU. Its operands are kFloat or kBf16. No GPU was at hand for this code.
+// can see what they do on a GPU. Its operands are kFloat or kBf16. Throws DeviceFailure that says what to do
+// where there is no GPU. No GPU was at hand for this code.
 std::unique_ptr<Device> make_device(bool gpu);
 // Its operations.
 const Kernels& kernels(bool gpu, Operand operand);

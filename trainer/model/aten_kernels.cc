@@ -3,6 +3,7 @@
 // operand is in fp32. Each allocates what it needs from torch and is queued where torch queues its own.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <tuple>
@@ -128,6 +129,34 @@ struct Ops {
     auto shares = log_shares.exp();
     shares.scatter_add_(1, wanted, at::full({1, 1}, -1, shares.options()).expand({rows, 1}));
     all.copy_(shares * derivative);
+  }
+
+  // In an order of our own, the same on every device: the halves of a tile are added until one value is left.
+  // Some tiles at once, which bounds what is taken beside.
+  static void sums_of_squares(const float* values, std::int64_t count, double* sums) {
+    constexpr std::int64_t kTiles = 256;
+    for (std::int64_t begin = 0; begin < count; begin += kTiles * kSumTile) {
+      const std::int64_t length = std::min(kTiles * kSumTile, count - begin);
+      const std::int64_t tiles = (length + kSumTile - 1) / kSumTile;
+      auto squares = at::zeros({tiles * kSumTile}, at::TensorOptions(at::kDouble).device(kDevice));
+      squares.narrow(0, 0, length).copy_(floats(values + begin, {length})).square_();
+      squares = squares.view({tiles, kSumTile});
+      for (std::int64_t half = kSumTile / 2; half > 0; half /= 2)
+        squares = squares.narrow(1, 0, half) + squares.narrow(1, half, half);
+      view(sums + begin / kSumTile, {tiles, 1}, at::kDouble).copy_(squares);
+    }
+  }
+
+  static void adamw(const AdamWScalars& s, std::int64_t count, float* parameters, const float* gradients,
+                    float* exp_avg, float* exp_avg_sq, void* operand) {
+    auto p = floats(parameters, {count}), m = floats(exp_avg, {count}), v = floats(exp_avg_sq, {count});
+    {
+      const auto g = floats(gradients, {count}) * s.factor;
+      m.mul_(s.beta1).add_(g, s.rest1);
+      v.mul_(s.beta2).addcmul_(g, g, s.rest2);
+    }
+    p.mul_(s.keep).addcdiv_(m, v.sqrt().mul_(s.correction2).add_(s.eps), -s.rate);
+    if (operand != nullptr) operands(operand, {count}).copy_(p);
   }
 
   // q, k and v of a batch as [batch, heads, length, head_size], keys and values once for each query head.
@@ -279,7 +308,9 @@ constexpr Kernels table(const char* name) {
           Guarded<&O::attention_backward>::call,
           Guarded<&O::swiglu>::call,
           Guarded<&O::swiglu_backward>::call,
-          Guarded<&O::cross_entropy>::call};
+          Guarded<&O::cross_entropy>::call,
+          Guarded<&O::sums_of_squares>::call,
+          Guarded<&O::adamw>::call};
 }
 
 template <at::DeviceType kDevice>

@@ -2,6 +2,7 @@
 #include "trainer/model/device.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <cstring>
 #include <string>
@@ -14,6 +15,7 @@ namespace {
 
 class Cpu final : public Device {
  public:
+  bool is_host() const override { return true; }
   Operand bf16() const override { return bf16_operand(); }
   const Kernels& kernels(Operand operand) const override { return *kernels_of(operand).front(); }
   void multiply(Operand type, const Matrix& a, const Matrix& b, const Matrix& out, bool adds) override {
@@ -31,6 +33,11 @@ class Cpu final : public Device {
   void copy(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
   void put(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
   void get(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
+  std::int64_t peak_memory() const override {
+    rusage used{};
+    getrusage(RUSAGE_SELF, &used);
+    return std::int64_t{used.ru_maxrss} * 1024;
+  }
 };
 
 }  // namespace

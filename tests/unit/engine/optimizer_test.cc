@@ -21,6 +21,10 @@ std::vector<float> noise(std::size_t count, const char* name, double scale = 1) 
   return values;
 }
 
+double sum_of_squares(const std::vector<float>& values) {
+  return SquareSum({values}, model::cpu()).take();
+}
+
 TEST(SumOfSquares, EqualsTheSumInDoubleAndIgnoresThreads) {
   const auto values = noise(300'007, "g");
   double sum = 0;
@@ -55,12 +59,13 @@ struct Replica {
   std::vector<float> p, g, m, v;
 
   // One update of all parameters, in slices of at most `most`.
-  void update(const model::Layout& layout, double factor, std::int64_t number, std::size_t most = kSlice) {
+  void update(const model::Layout& layout, double factor, std::int64_t number,
+              std::size_t most = kHostSlice) {
     std::vector<Slice> slices;
     for (const auto& parameter : layout.parameters())
       for (std::size_t at = parameter.offset, end = at + parameter.count; at < end; at += most)
         slices.push_back({&p[at], &g[at], &m[at], &v[at], std::min(most, end - at), parameter.decays});
-    adamw_update({0.9, 0.95, 1e-8, 0.1}, 1e-2, factor, number, slices);
+    adamw_update({0.9, 0.95, 1e-8, 0.1}, 1e-2, factor, number, slices, model::cpu(), model::Operand::kFloat);
   }
 };
 

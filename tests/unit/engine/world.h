@@ -53,7 +53,11 @@ struct Bits {
 };
 
 inline Bits bits_of(const State& state) {
-  const auto copy = [](const Buffer& b) { return std::vector<float>(b.span().begin(), b.span().end()); };
+  const auto copy = [](const Buffer& b) {
+    std::vector<float> values(b.span().size());
+    b.device().get(values.data(), b.span().data(), b.span().size_bytes());
+    return values;
+  };
   return {state.step, copy(state.parameters), copy(state.exp_avg), copy(state.exp_avg_sq)};
 }
 

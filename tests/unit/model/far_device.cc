@@ -4,67 +4,85 @@
 #include <sys/mman.h>
 
 #include <map>
+#include <mutex>
 
 #include "trainer/model/aten.h"
 
 namespace stint::model {
 namespace {
 
-// Address and size of what is allocated.
-std::map<void*, std::size_t>& blocks() {
-  static std::map<void*, std::size_t> all;
+// All there is of either device; operations may ask for others, and threads for some at once.
+struct Pages {
+  std::recursive_mutex mutex;
+  std::map<void*, std::size_t> blocks;  // address and size
+  int open = 0;
+};
+Pages& pages() {
+  static Pages all;
   return all;
 }
 
 class Open {
  public:
-  Open() { protect(PROT_READ | PROT_WRITE); }
-  ~Open() { protect(PROT_NONE); }
+  Open() : lock_(pages().mutex) {
+    if (pages().open++ == 0) protect(PROT_READ | PROT_WRITE);
+  }
+  ~Open() {
+    if (--pages().open == 0) protect(PROT_NONE);
+  }
   Open(const Open&) = delete;
   Open& operator=(const Open&) = delete;
 
  private:
   static void protect(int rights) {
-    for (const auto& [memory, bytes] : blocks()) mprotect(memory, bytes, rights);
+    for (const auto& [memory, bytes] : pages().blocks) mprotect(memory, bytes, rights);
   }
+  std::unique_lock<std::recursive_mutex> lock_;
 };
 
-Device& near() {
+Device& near_aten() {
   static const auto device = aten::make_device(false);
   return *device;
 }
 
-template <Operand kOperand, auto kMember, typename = decltype(kMember)>
+template <Device& (*near)(), Operand kOperand, auto kMember, typename = decltype(kMember)>
 struct Opened;
-template <Operand kOperand, auto kMember, typename... Arguments>
-struct Opened<kOperand, kMember, void (*Kernels::*)(Arguments...)> {
+template <Device& (*near)(), Operand kOperand, auto kMember, typename... Arguments>
+struct Opened<near, kOperand, kMember, void (*Kernels::*)(Arguments...)> {
   static void call(Arguments... arguments) {
     const Open open;
     (near().kernels(kOperand).*kMember)(arguments...);
   }
 };
 
-template <Operand o>
+template <Device& (*near)(), Operand o>
 constexpr Kernels kOpened{"far",
-                          Opened<o, &Kernels::to_operand>::call,
-                          Opened<o, &Kernels::add>::call,
-                          Opened<o, &Kernels::gather>::call,
-                          Opened<o, &Kernels::scatter_add>::call,
-                          Opened<o, &Kernels::rms_norm>::call,
-                          Opened<o, &Kernels::scale_rows>::call,
-                          Opened<o, &Kernels::rms_norm_backward>::call,
-                          Opened<o, &Kernels::rotate>::call,
-                          Opened<o, &Kernels::attention>::call,
-                          Opened<o, &Kernels::attention_backward>::call,
-                          Opened<o, &Kernels::swiglu>::call,
-                          Opened<o, &Kernels::swiglu_backward>::call,
-                          Opened<o, &Kernels::cross_entropy>::call};
+                          Opened<near, o, &Kernels::to_operand>::call,
+                          Opened<near, o, &Kernels::add>::call,
+                          Opened<near, o, &Kernels::gather>::call,
+                          Opened<near, o, &Kernels::scatter_add>::call,
+                          Opened<near, o, &Kernels::rms_norm>::call,
+                          Opened<near, o, &Kernels::scale_rows>::call,
+                          Opened<near, o, &Kernels::rms_norm_backward>::call,
+                          Opened<near, o, &Kernels::rotate>::call,
+                          Opened<near, o, &Kernels::attention>::call,
+                          Opened<near, o, &Kernels::attention_backward>::call,
+                          Opened<near, o, &Kernels::swiglu>::call,
+                          Opened<near, o, &Kernels::swiglu_backward>::call,
+                          Opened<near, o, &Kernels::cross_entropy>::call,
+                          Opened<near, o, &Kernels::sums_of_squares>::call,
+                          Opened<near, o, &Kernels::adamw>::call};
 
+template <Device& (*near)()>
 class FarDevice final : public Device {
  public:
   Operand bf16() const override { return near().bf16(); }
   const Kernels& kernels(Operand operand) const override {
-    return operand == Operand::kBf16 ? kOpened<Operand::kBf16> : kOpened<Operand::kFloat>;
+    (void)near().kernels(operand);  // may refuse
+    if (operand == Operand::kBf16) return kOpened<near, Operand::kBf16>;
+    if (operand == Operand::kRounded) return kOpened<near, Operand::kRounded>;
+    if (operand == Operand::kHalf) return kOpened<near, Operand::kHalf>;
+    return kOpened<near, Operand::kFloat>;
   }
   void multiply(Operand type, const Matrix& a, const Matrix& b, const Matrix& out, bool adds) override {
     const Open open;
@@ -72,13 +90,15 @@ class FarDevice final : public Device {
   }
 
   void* allocate(std::size_t bytes) override {
+    const std::lock_guard lock(pages().mutex);
     void* memory = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return nullptr;
-    blocks()[memory] = bytes;
+    pages().blocks[memory] = bytes;
     return memory;
   }
   void release(void* memory, std::size_t bytes) override {
-    blocks().erase(memory);
+    const std::lock_guard lock(pages().mutex);
+    pages().blocks.erase(memory);
     munmap(memory, bytes);
   }
   void clear(void* memory, std::size_t bytes) override {
@@ -97,12 +117,18 @@ class FarDevice final : public Device {
     const Open open;
     near().get(to, from, bytes);
   }
+  std::int64_t peak_memory() const override { return near().peak_memory(); }
 };
 
 }  // namespace
 
 Device& far_device() {
-  static FarDevice device;
+  static FarDevice<near_aten> device;
+  return device;
+}
+
+Device& far_loops() {
+  static FarDevice<cpu> device;
   return device;
 }
 

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// A device whose memory the host cannot touch, as a GPU's: what a GPU computes with, on a CPU, in pages that
-// are open while an operation runs and at no other time. One thread.
+// Devices whose memory the host cannot touch, as a GPU's: it lies in pages that are open while an operation
+// runs and at no other time.
 #pragma once
 
 #include "trainer/model/device.h"
 
 namespace stint::model {
 
-// The only one; its operands are kFloat and kBf16.
+// Computes with what a GPU computes with, ATen's operators; its operands are kFloat and kBf16.
 Device& far_device();
+// Computes with the loops of cpu(), so that its bits are those.
+Device& far_loops();
 
 }  // namespace stint::model

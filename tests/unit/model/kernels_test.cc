@@ -229,6 +229,40 @@ TEST_P(Kernel, CrossEntropyAndItsDerivativeAreThoseOfTheFormula) {
   }
 }
 
+TEST_P(Kernel, SumsOfSquaresAreThoseInDoubleTileByTile) {
+  const std::int64_t count = 2 * kSumTile + 1234;
+  const auto values = noise(count, 14);
+  std::vector<double> sums(3);
+  ops().sums_of_squares(values.data(), count, sums.data());
+  for (std::int64_t tile = 0; tile < 3; ++tile) {
+    double sum = 0;
+    for (std::int64_t i = tile * kSumTile; i < std::min((tile + 1) * kSumTile, count); ++i)
+      sum += static_cast<double>(values[static_cast<std::size_t>(i)]) * values[static_cast<std::size_t>(i)];
+    EXPECT_NEAR(sums[static_cast<std::size_t>(tile)], sum, 1e-12 * sum) << tile;
+  }
+  // How many others there are does not matter.
+  double alone = 0;
+  ops().sums_of_squares(values.data() + 2 * kSumTile, 1234, &alone);
+  EXPECT_EQ(alone, sums[2]);
+}
+
+TEST_P(Kernel, AdamWIsItsFormulaAndRoundsWhatItWrites) {
+  constexpr std::int64_t kCount = 70'001;
+  const AdamWScalars s{0.99f, 0.5f, 0.9f, 0.1f, 0.95f, 0.05f, 0.01f, 1.5f, 1e-3f};
+  auto p = noise(kCount, 15), m = noise(kCount, 16), v = noise(kCount, 17);
+  for (float& value : v) value = value * value;
+  const auto gradient = noise(kCount, 18), p0 = p, m0 = m, v0 = v;
+  Operands rounded(operand(), kCount);
+  ops().adamw(s, kCount, p.data(), gradient.data(), m.data(), v.data(), rounded.data());
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    const double g = 0.5 * gradient[i], moment = 0.9 * m0[i] + 0.1 * g, square = 0.95 * v0[i] + 0.05 * g * g;
+    ASSERT_NEAR(m[i], moment, 1e-6);
+    ASSERT_NEAR(v[i], square, 1e-6);
+    ASSERT_NEAR(p[i], 0.99 * p0[i] - 0.01 * moment / (std::sqrt(square) * 1.5 + 1e-3), 3e-6) << i;
+  }
+  EXPECT_TRUE(rounded == Operands(operand(), p));
+}
+
 // All outputs of one run of every operation but attention.
 struct Outputs {
   std::vector<float> floats;
@@ -262,7 +296,15 @@ Outputs run_all(const Table& table, int threads) {
   ops.rotate(o.turned.data(), shape, angle.data(), angle.data(), 1);
   ops.swiglu_backward(o.gate_up.data(), o.inside.data(), kRows, kWidth);
   ops.cross_entropy(o.logits.data(), target.data(), kRows, kWidth, 0.1f, o.doubles.data(), scratch.data());
-  for (const auto& part : {sum, scale, dx, dweight})
+  auto p = noise(3 * kSumTile + 5, 14), m = noise(3 * kSumTile + 5, 15), v = p;
+  for (float& value : v) value *= value;
+  const auto gradient = noise(3 * kSumTile + 5, 16);
+  ops.adamw({0.99f, 0.5f, 0.9f, 0.1f, 0.95f, 0.05f, 0.01f, 1.5f, 1e-3f}, std::ssize(p), p.data(),
+            gradient.data(), m.data(), v.data(), nullptr);
+  std::vector<double> sums(4);
+  ops.sums_of_squares(p.data(), std::ssize(p), sums.data());
+  o.doubles.insert(o.doubles.end(), sums.begin(), sums.end());
+  for (const auto& part : {sum, scale, dx, dweight, p, m, v})
     o.floats.insert(o.floats.end(), part.begin(), part.end());
   omp_set_num_threads(1);
   return o;

@@ -36,6 +36,14 @@ std::int64_t attention_scratch(const AttentionShape& shape, int threads);
 // Floats that rms_norm_backward works in.
 std::int64_t rms_norm_scratch(std::int64_t rows, std::int64_t width);
 
+constexpr std::int64_t kSumTile = 1 << 16;
+
+// g = factor * gradient; m = beta1 m + rest1 g; v = beta2 v + rest2 g g;
+// p = keep p - rate m / (correction2 sqrt(v) + eps)
+struct AdamWScalars {
+  float keep, factor, beta1, rest1, beta2, rest2, rate, correction2, eps;
+};
+
 struct Kernels {
   const char* name;  // of the vector unit
 
@@ -80,6 +88,13 @@ struct Kernels {
   // or are left alone where `derivative` is 0. scratch: `width` floats a thread.
   void (*cross_entropy)(void* logits, const std::int64_t* target, std::int64_t rows, std::int64_t width,
                         float derivative, double* losses, float* scratch);
+
+  // sums[i] = the sum of squares, in double, of the i-th kSumTile values (fewer at the end), in an order that
+  // depends on their number alone.
+  void (*sums_of_squares)(const float* values, std::int64_t count, double* sums);
+  // One update by AdamW of `count` elements; operand (may be null) = the new parameters.
+  void (*adamw)(const AdamWScalars& scalars, std::int64_t count, float* parameters, const float* gradients,
+                float* exp_avg, float* exp_avg_sq, void* operand);
 };
 
 // The tables whose vector unit this processor has, the widest first; never empty.

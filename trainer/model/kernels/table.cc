@@ -16,6 +16,7 @@ const Kernels* table() {
     add_attention<T>(table);
     add_swiglu<T>(table);
     add_cross_entropy<T>(table);
+    add_update<T>(table);
     return table;
   }();
   return &kTable;

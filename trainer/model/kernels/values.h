@@ -130,6 +130,8 @@ template <typename T>
 void add_swiglu(Kernels& table);
 template <typename T>
 void add_cross_entropy(Kernels& table);
+template <typename T>
+void add_update(Kernels& table);
 
 }  // namespace stint::model::STINT_KERNELS
 
