@@ -1,189 +1,140 @@
 // SPDX-License-Identifier: Apache-2.0
-// One task a sequence and query head. All within it is in floats, packed into scratch: keys and values both
-// as rows and as tiles whose positions lie side by side. Of a tile on the diagonal, strips of kLanes rows are
-// computed as far as the last of them sees; what is above the diagonal within them is set to zero.
+// One task a sequence and query head, all of it packed into scratch. Of a tile on the diagonal, strips of
+// kLanes rows are computed as far as the last of them sees; what is above the diagonal within them is set to
+// zero.
 #include <omp.h>
 
-#include "trainer/model/kernels/values.h"
+#include "trainer/model/kernels/attention_pack.h"
 
 namespace stint::model::STINT_KERNELS {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr std::int64_t kWidth = 16, kVectors = 4;
-#elif defined(__AVX__)
-constexpr std::int64_t kWidth = 8, kVectors = 2;
-#else
-constexpr std::int64_t kWidth = 4, kVectors = 2;
-#endif
-typedef float Vector __attribute__((vector_size(4 * kWidth)));
-typedef Vector VectorInMemory __attribute__((aligned(4), may_alias));
-
-// Element (i, k) of the left side stands at data[i * row + k * column].
-struct Left {
-  const float* data;
-  std::int64_t row, column;
-
-  Left from(std::int64_t i, std::int64_t k) const { return {data + i * row + k * column, row, column}; }
-  Left transposed() const { return {data, column, row}; }
-};
-
-// A right side or a result: floats, side by side in a row.
-template <typename Float>
-struct Rows {
-  Float* data;
-  std::int64_t row;
-
-  Rows from(std::int64_t i, std::int64_t k) const { return {data + i * row + k, row}; }
-};
-using Right = Rows<const float>;
-using Out = Rows<float>;
-
-// c[kRows, kColumns vectors] = or += a b, in registers from end to end.
-template <std::int64_t kRows, std::int64_t kColumns>
-inline void block(Left a, Right b, std::int64_t depth, Out c, bool adds) {
-  Vector sum[kRows][kColumns];
-  for (auto& row : sum)
-    for (Vector& v : row) v = Vector{};
-  for (std::int64_t k = 0; k < depth; ++k) {
-    Vector right[kColumns];
-    for (std::int64_t v = 0; v < kColumns; ++v)
-      right[v] = *reinterpret_cast<const VectorInMemory*>(b.data + k * b.row + v * kWidth);
-    for (std::int64_t r = 0; r < kRows; ++r) {
-      const float left = a.data[r * a.row + k * a.column];
-      for (std::int64_t v = 0; v < kColumns; ++v) sum[r][v] += left * right[v];
-    }
+// Hands out scratch.
+class Desk {
+ public:
+  explicit Desk(float* scratch) : next_(scratch) {}
+  template <typename Word = float>
+  Word* take(std::int64_t numbers) {
+    float* piece = next_;
+    next_ += numbers / kDeep<Word>;
+    return reinterpret_cast<Word*>(piece);
   }
-  for (std::int64_t r = 0; r < kRows; ++r)
-    for (std::int64_t v = 0; v < kColumns; ++v) {
-      VectorInMemory* place = reinterpret_cast<VectorInMemory*>(c.data + r * c.row + v * kWidth);
-      *place = adds ? *place + sum[r][v] : sum[r][v];
-    }
-}
 
-// As many rows at once as keep all registers busy.
-template <std::int64_t kColumns>
-inline void columns(Left a, Right b, std::int64_t rows, std::int64_t depth, Out c, bool adds) {
-  constexpr std::int64_t kRows = kColumns > 2 ? 4 : 8 / kColumns * 2;
-  std::int64_t r = 0;
-  for (; r + kRows <= rows; r += kRows) block<kRows, kColumns>(a.from(r, 0), b, depth, c.from(r, 0), adds);
-  for (; r < rows; ++r) block<1, kColumns>(a.from(r, 0), b, depth, c.from(r, 0), adds);
-}
-
-// c[rows, width] = or += a[rows, depth] b[depth, width]; width is a multiple of kLanes.
-void product(Left a, Right b, std::int64_t rows, std::int64_t width, std::int64_t depth, Out c, bool adds) {
-  std::int64_t i = 0;
-  for (; i + kVectors * kWidth <= width; i += kVectors * kWidth)
-    columns<kVectors>(a, b.from(0, i), rows, depth, c.from(0, i), adds);
-  for (; i + 2 * kWidth <= width; i += 2 * kWidth)
-    columns<2>(a, b.from(0, i), rows, depth, c.from(0, i), adds);
-  for (; i < width; i += kWidth) columns<1>(a, b.from(0, i), rows, depth, c.from(0, i), adds);
-}
-
-// One head of one sequence, and the sizes that all steps need.
-struct Head {
-  std::int64_t length, size, width, tiles;  // width: size padded to kLanes
-  float scale;
-
-  explicit Head(const AttentionShape& s)
-      : length(s.length),
-        size(s.head_size),
-        width(padded(s.head_size, kLanes)),
-        tiles(padded(s.length, kTile) / kTile),
-        scale(1.0f / __builtin_sqrtf(static_cast<float>(s.head_size))) {}
-  std::int64_t packed() const { return tiles * kTile * width; }
-  std::int64_t rows(std::int64_t tile) const { return smaller(kTile, length - tile * kTile); }
+ private:
+  float* next_;
 };
 
-// Rows of `width` floats, zero beyond the head's size and the sequence's end.
-template <typename T>
-void pack_rows(const Head& h, const T* in, std::int64_t stride, float* out) {
-  for (std::int64_t t = 0; t < h.length; ++t) {
-    float* __restrict row = out + t * h.width;
-    for (std::int64_t i = 0; i < h.size; ++i) row[i] = load(in[t * stride + i]);
-    for (std::int64_t i = h.size; i < h.width; ++i) row[i] = 0;
-  }
-  for (std::int64_t i = h.length * h.width; i < h.packed(); ++i) out[i] = 0;
+typedef float Lanes __attribute__((vector_size(4 * kLanes)));
+
+inline Lanes lanes(const float* from) {
+  Lanes values;
+  __builtin_memcpy(&values, from, sizeof values);
+  return values;
 }
 
-// [tile][i][position in the tile].
-void pack_tiles(const Head& h, const float* rows, float* out) {
-  for (std::int64_t tile = 0; tile < h.tiles; ++tile)
-    for (std::int64_t i = 0; i < h.width; ++i)
-      for (std::int64_t t = 0; t < kTile; ++t)
-        out[(tile * h.width + i) * kTile + t] = rows[(tile * kTile + t) * h.width + i];
+// All lanes joined to one, halves with each other.
+template <typename Join>
+inline float joined(Lanes values, Join join) {
+  typedef std::int32_t Places __attribute__((vector_size(4 * kLanes)));
+  Places places;
+  for (std::int32_t lane = 0; lane < kLanes; ++lane) places[lane] = lane;
+  for (std::int32_t half = kLanes / 2; half > 0; half /= 2)
+    values = join(values, __builtin_shuffle(values, places ^ half));
+  return values[0];
 }
 
-// Of a tile of scores: from which row, how many, and how many columns any of them sees. part(first, rows,
-// seen).
-template <typename Part>
-inline void strips(std::int64_t rows, bool diagonal, Part part) {
-  if (!diagonal) return part(0, rows, kTile);
-  for (std::int64_t first = 0; first < rows; first += kLanes)
-    part(first, smaller(kLanes, rows - first), first + kLanes);
+inline float largest_of(const float* values, std::int64_t count) {
+  const auto join = [](Lanes a, Lanes b) { return a > b ? a : b; };
+  Lanes most = lanes(values);
+  for (std::int64_t i = kLanes; i < count; i += kLanes) most = join(most, lanes(values + i));
+  return joined(most, join);
 }
 
-// Scores of one row of a tile, of which the first `visible` count, become powers of e, up to the end of its
-// strip; their sum. `top` is the largest score so far, before and after.
-inline float soften(float* __restrict score, std::int64_t visible, float scale, float& top) {
-  const std::int64_t seen = padded(visible, kLanes);
-  for (std::int64_t i = visible; i < seen; ++i) score[i] = -3e38f;
-  float highest = largest(seen, [=](std::int64_t i) { return score[i]; }) * scale;
-  highest = highest > top ? highest : top;
-  for (std::int64_t i = 0; i < seen; ++i) score[i] = exponential(score[i] * scale - highest);
-  for (std::int64_t i = visible; i < seen; ++i) score[i] = 0;
-  top = highest;
-  return lane_sum(seen, [=](std::int64_t i) { return score[i]; });
+inline float sum_of(const float* values, std::int64_t count) {
+  const auto join = [](Lanes a, Lanes b) { return a + b; };
+  Lanes sum = lanes(values);
+  for (std::int64_t i = kLanes; i < count; i += kLanes) sum = join(sum, lanes(values + i));
+  return joined(sum, join);
 }
 
+// Where a tile of scores goes as words.
+template <typename Word>
+Word* words_of(float* tile, Desk& desk) {
+  if constexpr (kDeep<Word> == 1)
+    return tile;
+  else
+    return desk.take<Word>(kTile * kTile);
+}
+
+template <typename Word>
 struct Forward {
-  float *keys, *values, *tiled_keys, *queries, *score, *mixed, *top, *sum;
+  Word *rows, *queries, *tiled_keys, *values, *powers;
+  float *score, *mixed, *top, *fade, *sum;
 
   Forward(const Head& h, float* scratch) {
-    const auto take = [&](std::int64_t floats) {
-      float* piece = scratch;
-      scratch += floats;
-      return piece;
-    };
-    keys = take(h.packed());
-    values = take(h.packed());
-    tiled_keys = take(h.packed());
-    queries = take(h.packed());
-    score = take(kTile * kTile);
-    mixed = take(kTile * h.width);
-    top = take(kTile);
-    sum = take(kTile);
+    Desk desk(scratch);
+    rows = desk.take<Word>(h.packed());  // of keys, on their way to tiles
+    queries = desk.take<Word>(h.packed());
+    tiled_keys = desk.take<Word>(h.packed());
+    values = desk.take<Word>(h.packed());
+    score = desk.take(kTile * kTile);
+    powers = words_of<Word>(score, desk);
+    mixed = desk.take(kTile * h.width);
+    top = desk.take(kTile);
+    fade = desk.take(kTile);
+    sum = desk.take(kTile);
   }
 };
 
-void mix_tile(const Head& h, const Forward& f, std::int64_t tile) {
-  const std::int64_t rows = h.rows(tile);
+// Scores become powers of e, zero from the first unseen one to the end of its strip. What was summed up
+// before is to fade by as much as the largest score grew.
+template <typename Word>
+void soften(const Head& h, const Forward<Word>& f, std::int64_t rows, bool diagonal) {
+  float* __restrict top = f.top;
+  float* __restrict fade = f.fade;
+  const auto visible = [&](std::int64_t r) { return diagonal ? r + 1 : kTile; };
+  for (std::int64_t r = 0; r < rows; ++r) {
+    float* score = f.score + r * kTile;
+    const std::int64_t seen = padded(visible(r), kLanes);
+    for (std::int64_t i = visible(r); i < seen; ++i) score[i] = -3e38f;
+    const float highest = largest_of(score, seen) * h.scale;
+    fade[r] = top[r];
+    top[r] = highest > top[r] ? highest : top[r];
+  }
+  for (std::int64_t r = 0; r < rows; ++r) fade[r] = exponential(fade[r] - top[r]);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    float* __restrict score = f.score + r * kTile;
+    const std::int64_t seen = padded(visible(r), kLanes);
+    const float scale = h.scale, highest = top[r];
+    for (std::int64_t i = 0; i < seen; ++i) score[i] = exponential(score[i] * scale - highest);
+    for (std::int64_t i = visible(r); i < seen; ++i) score[i] = 0;
+    f.sum[r] = f.sum[r] * fade[r] + sum_of(score, seen);
+  }
+}
+
+template <typename Word>
+void mix_tile(const Head& h, const Forward<Word>& f, std::int64_t tile) {
+  constexpr std::int64_t kDepth = kDeep<Word>;
+  const std::int64_t rows = h.rows(tile), words = h.width / kDepth;
   for (std::int64_t r = 0; r < rows; ++r) {
     f.top[r] = -3e38f;
     f.sum[r] = 0;
   }
   for (std::int64_t other = 0; other <= tile; ++other) {
     const bool diagonal = other == tile;
-    const Left queries{f.queries + tile * kTile * h.width, h.width, 1}, powers{f.score, kTile, 1};
-    const Right keys{f.tiled_keys + other * kTile * h.width, kTile};
-    const Right values{f.values + other * kTile * h.width, h.width};
+    const Left<Word> queries{f.queries + tile * kTile * words, words, 1}, powers{f.powers, kTile / kDepth, 1};
+    const Right<Word> keys{f.tiled_keys + other * kTile * words, kTile};
+    const Right<Word> values{f.values + other * kTile * words, h.width};
     const Out scores{f.score, kTile}, mixed{f.mixed, h.width};
     strips(rows, diagonal, [&](std::int64_t first, std::int64_t count, std::int64_t seen) {
-      product(queries.from(first, 0), keys, count, seen, h.size, scores.from(first, 0), false);
+      product(queries.from(first, 0), keys, count, seen, words, scores.from(first, 0), false);
     });
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const float before = f.top[r];
-      const float sum = soften(f.score + r * kTile, diagonal ? r + 1 : kTile, h.scale, f.top[r]);
-      if (other == 0) {
-        f.sum[r] = sum;
-        continue;
-      }
-      const float fade = exponential(before - f.top[r]);
-      f.sum[r] = f.sum[r] * fade + sum;
-      for (std::int64_t i = 0; i < h.width; ++i) f.mixed[r * h.width + i] *= fade;
-    }
+    soften(h, f, rows, diagonal);
+    for (std::int64_t r = 0; other > 0 && r < rows; ++r)
+      for (std::int64_t i = 0; i < h.width; ++i) f.mixed[r * h.width + i] *= f.fade[r];
+    scores_by_rows(f.score, rows, diagonal, f.powers);
     strips(rows, diagonal, [&](std::int64_t first, std::int64_t count, std::int64_t seen) {
-      product(powers.from(first, 0), values, count, h.width, seen, mixed.from(first, 0), other > 0);
+      product(powers.from(first, 0), values, count, h.width, seen / kDepth, mixed.from(first, 0), other > 0);
     });
   }
 }
@@ -195,13 +146,14 @@ void attention(const void* qkv, const AttentionShape& s, void* out, float* lse, 
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t task = 0; task < s.batch * s.heads; ++task) {
     const std::int64_t sequence = task / s.heads, head = task % s.heads;
-    const Forward f(h, scratch + omp_get_thread_num() * attention_thread_scratch(s));
+    const Forward<typename WordOf<T>::Type> f(h,
+                                              scratch + omp_get_thread_num() * attention_thread_scratch(s));
     const T* first = static_cast<const T*>(qkv) + sequence * s.length * s.row();
     const T* key = first + (s.heads + head / group) * h.size;
+    pack_rows(h, key, s.row(), f.rows);
+    pack_tiles(h, f.rows, f.tiled_keys);
     pack_rows(h, first + head * h.size, s.row(), f.queries);
-    pack_rows(h, key, s.row(), f.keys);
-    pack_rows(h, key + s.key_value_heads * h.size, s.row(), f.values);
-    pack_tiles(h, f.keys, f.tiled_keys);
+    pack_right(h, key + s.key_value_heads * h.size, s.row(), f.values);
     for (std::int64_t tile = 0; tile < h.tiles; ++tile) {
       mix_tile(h, f, tile);
       for (std::int64_t r = 0; r < h.rows(tile); ++r) {
@@ -215,35 +167,40 @@ void attention(const void* qkv, const AttentionShape& s, void* out, float* lse, 
   }
 }
 
+template <typename Word>
 struct Backward {
-  float *keys, *queries, *dmixed, *values, *tiled_keys, *tiled_values, *dqueries, *dots, *power, *dscore;
+  Word *rows, *keys, *tiled_keys, *tiled_values, *queries, *right_queries, *dmixed, *right_dmixed;
+  float *dqueries, *dots, *power, *dscore;
+  Word *right_power, *dscores, *right_dscore;
 
   Backward(const Head& h, float* scratch) {
-    const auto take = [&](std::int64_t floats) {
-      float* piece = scratch;
-      scratch += floats;
-      return piece;
-    };
-    keys = take(h.packed());
-    queries = take(h.packed());
-    dmixed = take(h.packed());
-    values = take(h.packed());
-    tiled_keys = take(h.packed());
-    tiled_values = take(h.packed());
-    dqueries = take(h.packed());
-    dots = take(h.tiles * kTile);
-    power = take(kTile * kTile);
-    dscore = take(kTile * kTile);
+    Desk desk(scratch);
+    const auto right_of = [&](Word* rows) { return kDeep<Word> == 1 ? rows : desk.take<Word>(h.packed()); };
+    rows = desk.take<Word>(h.packed());  // of keys or values, on their way to tiles
+    keys = right_of(rows);
+    tiled_keys = desk.take<Word>(h.packed());
+    tiled_values = desk.take<Word>(h.packed());
+    queries = desk.take<Word>(h.packed());
+    right_queries = right_of(queries);
+    dmixed = desk.take<Word>(h.packed());
+    right_dmixed = right_of(dmixed);
+    dqueries = desk.take(h.packed());
+    dots = desk.take(h.tiles * kTile);
+    power = desk.take(kTile * kTile);
+    dscore = desk.take(kTile * kTile);
+    right_power = words_of<Word>(power, desk);
+    dscores = words_of<Word>(dscore, desk);
+    right_dscore = words_of<Word>(dscore, desk);
   }
 };
 
 // From scores and the derivatives by the softmax's outputs, row by row: the outputs, and the derivatives by
 // the scores.
-void unsoften(const Head& h, const Backward& f, std::int64_t rows, bool diagonal, const float* lse,
-              const float* dots) {
+inline void unsoften(const Head& h, std::int64_t rows, bool diagonal, const float* lse, const float* dots,
+                     float* powers, float* dscores) {
   for (std::int64_t r = 0; r < rows; ++r) {
-    float* __restrict power = f.power + r * kTile;
-    float* __restrict d = f.dscore + r * kTile;
+    float* __restrict power = powers + r * kTile;
+    float* __restrict d = dscores + r * kTile;
     const std::int64_t visible = diagonal ? r + 1 : kTile;
     for (std::int64_t i = 0, seen = padded(visible, kLanes); i < seen; ++i) {
       const float p = exponential(power[i] * h.scale - lse[r]);
@@ -254,35 +211,50 @@ void unsoften(const Head& h, const Backward& f, std::int64_t rows, bool diagonal
 }
 
 // All that depends on the keys and values of one tile.
-void backward_tile(const Head& h, const Backward& f, std::int64_t tile, const float* lse, float* dkeys,
+template <typename Word>
+void backward_tile(const Head& h, const Backward<Word>& f, std::int64_t tile, const float* lse, float* dkeys,
                    float* dvalues) {
-  const std::int64_t at = tile * kTile * h.width;
-  const Right tiled_keys{f.tiled_keys + at, kTile}, tiled_values{f.tiled_values + at, kTile};
-  const Right keys{f.keys + at, h.width};
-  const Left power{f.power, kTile, 1}, dscore{f.dscore, kTile, 1};
-  const Out powers{f.power, kTile}, dscores{f.dscore, kTile};
+  constexpr std::int64_t kDepth = kDeep<Word>;
+  const std::int64_t words = h.width / kDepth, at = tile * kTile * words;
+  const Right<Word> tiled_keys{f.tiled_keys + at, kTile}, tiled_values{f.tiled_values + at, kTile};
+  const Right<Word> keys{f.keys + at, h.width};
+  // Transposed: keys by queries.
+  const Left<Word> power{f.right_power, 1, kTile}, right_dscore{f.right_dscore, 1, kTile};
+  const Left<Word> dscore{f.dscores, kTile / kDepth, 1};
   for (std::int64_t other = tile; other < h.tiles; ++other) {
-    const std::int64_t rows = h.rows(other), from = other * kTile * h.width;
+    const std::int64_t rows = h.rows(other), from = other * kTile * words;
     const bool diagonal = other == tile;
-    const Left query{f.queries + from, h.width, 1}, mixed{f.dmixed + from, h.width, 1};
-    const Right queries{f.queries + from, h.width}, dmixed{f.dmixed + from, h.width};
+    const Left<Word> queries{f.queries + from, words, 1}, dmixed{f.dmixed + from, words, 1};
     strips(rows, diagonal, [&](std::int64_t first, std::int64_t count, std::int64_t seen) {
-      product(query.from(first, 0), tiled_keys, count, seen, h.size, powers.from(first, 0), false);
-      product(mixed.from(first, 0), tiled_values, count, seen, h.size, dscores.from(first, 0), false);
+      product(queries.from(first, 0), tiled_keys, count, seen, words, {f.power + first * kTile, kTile},
+              false);
+      product(dmixed.from(first, 0), tiled_values, count, seen, words, {f.dscore + first * kTile, kTile},
+              false);
     });
-    unsoften(h, f, rows, diagonal, lse + other * kTile, f.dots + other * kTile);
+    unsoften(h, rows, diagonal, lse + other * kTile, f.dots + other * kTile, f.power, f.dscore);
+    scores_as_right(f.power, rows, diagonal, f.right_power);
+    scores_as_right(f.dscore, rows, diagonal, f.right_dscore);
+    scores_by_rows(f.dscore, rows, diagonal, f.dscores);
+    const Right<Word> right_queries{f.right_queries + from, h.width},
+        right_dmixed{f.right_dmixed + from, h.width};
     strips(kTile, diagonal, [&](std::int64_t first, std::int64_t count, std::int64_t) {
-      const std::int64_t unseen = diagonal ? smaller(first, rows) : 0;  // queries before these keys
-      product(power.from(unseen, first).transposed(), dmixed.from(unseen, 0), count, h.width, rows - unseen,
-              {dvalues + at + first * h.width, h.width}, !diagonal);
-      product(dscore.from(unseen, first).transposed(), queries.from(unseen, 0), count, h.width, rows - unseen,
-              {dkeys + at + first * h.width, h.width}, !diagonal);
+      const std::int64_t unseen = diagonal ? first / kDepth : 0;  // words of queries before these keys
+      const std::int64_t depth = (rows + kDepth - 1) / kDepth - unseen, to = (tile * kTile + first) * h.width;
+      product(power.from(first, unseen), right_dmixed.from(unseen, 0), count, h.width, depth,
+              {dvalues + to, h.width}, !diagonal);
+      product(right_dscore.from(first, unseen), right_queries.from(unseen, 0), count, h.width, depth,
+              {dkeys + to, h.width}, !diagonal);
     });
     strips(rows, diagonal, [&](std::int64_t first, std::int64_t count, std::int64_t seen) {
-      product(dscore.from(first, 0), keys, count, h.width, seen,
-              {f.dqueries + from + first * h.width, h.width}, tile > 0);
+      product(dscore.from(first, 0), keys, count, h.width, seen / kDepth,
+              {f.dqueries + (other * kTile + first) * h.width, h.width}, tile > 0);
     });
   }
+}
+
+template <typename T>
+void store_all(const float* __restrict values, std::int64_t count, T* __restrict out) {
+  for (std::int64_t i = 0; i < count; ++i) store(out[i], values[i]);
 }
 
 // The sum over the query heads that share a key head, in their order.
@@ -290,11 +262,32 @@ template <typename T>
 void store_shared(const Head& h, const float* parts, std::int64_t stride, std::int64_t group,
                   std::int64_t out_stride, T* out) {
   for (std::int64_t t = 0; t < h.length; ++t)
-    for (std::int64_t i = 0; i < h.size; ++i) {
-      float sum = 0;
-      for (std::int64_t g = 0; g < group; ++g) sum += parts[g * stride + t * h.width + i];
-      store(out[t * out_stride + i], sum);
+    for (std::int64_t i = 0; i < h.size; i += kTile) {
+      const std::int64_t count = smaller(kTile, h.size - i);
+      const float* part = parts + t * h.width + i;
+      if (group == 1) {
+        store_all(part, count, out + t * out_stride + i);
+        continue;
+      }
+      float sum[kTile];
+      for (std::int64_t k = 0; k < count; ++k) sum[k] = part[k];
+      for (std::int64_t g = 1; g < group; ++g)
+        for (std::int64_t k = 0; k < count; ++k) sum[k] += part[g * stride + k];
+      store_all(sum, count, out + t * out_stride + i);
     }
+}
+
+template <typename T>
+float dot(const T* a, const T* b, std::int64_t size) {
+  float sum = 0;
+  for (std::int64_t i = 0; i < size; i += kTile) {
+    float products[kTile];
+    const std::int64_t count = smaller(kTile, size - i), end = padded(count, kLanes);
+    for (std::int64_t k = 0; k < count; ++k) products[k] = load(a[i + k]) * load(b[i + k]);
+    for (std::int64_t k = count; k < end; ++k) products[k] = 0;
+    sum += sum_of(products, end);
+  }
+  return sum;
 }
 
 template <typename T>
@@ -308,19 +301,25 @@ void attention_backward(const void* qkv, const void* out, const void* dout, cons
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t task = 0; task < s.batch * s.heads; ++task) {
     const std::int64_t sequence = task / s.heads, head = task % s.heads, first = sequence * s.length;
-    const Backward f(h, threads + omp_get_thread_num() * attention_thread_scratch(s));
+    using Word = typename WordOf<T>::Type;
+    const Backward<Word> f(h, threads + omp_get_thread_num() * attention_thread_scratch(s));
     const T* query = static_cast<const T*>(qkv) + first * row + head * h.size;
     const T* key = static_cast<const T*>(qkv) + first * row + (s.heads + head / group) * h.size;
     const T* mixed = static_cast<const T*>(out) + first * mixed_row + head * h.size;
+    const T* dmixed = static_cast<const T*>(dout) + first * mixed_row + head * h.size;
+    pack_rows(h, key + s.key_value_heads * h.size, row, f.rows);
+    pack_tiles(h, f.rows, f.tiled_values);
+    pack_rows(h, key, row, f.rows);
+    pack_tiles(h, f.rows, f.tiled_keys);
     pack_rows(h, query, row, f.queries);
-    pack_rows(h, key, row, f.keys);
-    pack_rows(h, key + s.key_value_heads * h.size, row, f.values);
-    pack_rows(h, static_cast<const T*>(dout) + first * mixed_row + head * h.size, mixed_row, f.dmixed);
-    pack_tiles(h, f.keys, f.tiled_keys);
-    pack_tiles(h, f.values, f.tiled_values);
+    pack_rows(h, dmixed, mixed_row, f.dmixed);
+    if constexpr (kDeep < Word >> 1) {
+      pack_right(h, key, row, f.keys);
+      pack_right(h, query, row, f.right_queries);
+      pack_right(h, dmixed, mixed_row, f.right_dmixed);
+    }
     for (std::int64_t t = 0; t < h.length; ++t)
-      f.dots[t] = lane_sum(
-          h.size, [&](std::int64_t i) { return f.dmixed[t * h.width + i] * load(mixed[t * mixed_row + i]); });
+      f.dots[t] = dot(dmixed + t * mixed_row, mixed + t * mixed_row, h.size);
     float* dkeys = parts + task * 2 * h.packed();
     for (std::int64_t tile = 0; tile < h.tiles; ++tile)
       backward_tile(h, f, tile, lse + head * rows + first, dkeys, dkeys + h.packed());

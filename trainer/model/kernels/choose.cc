@@ -8,6 +8,9 @@
 namespace stint::model {
 
 #if defined(STINT_KERNELS_X86)
+namespace avx512bf16 {
+const Kernels* table_of(Operand operand);
+}
 namespace avx512 {
 const Kernels* table_of(Operand operand);
 }
@@ -21,10 +24,12 @@ const Kernels* table_of(Operand operand);
 
 std::span<const Kernels* const> kernels_of(Operand operand) {
   struct Tables {
-    std::array<const Kernels*, 3> table{};
+    std::array<const Kernels*, 4> table{};
     std::size_t count = 0;
     explicit Tables(Operand of) {
 #if defined(STINT_KERNELS_X86)
+      if (of == Operand::kBf16 && __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16"))
+        table[count++] = avx512bf16::table_of(of);
       if (__builtin_cpu_supports("x86-64-v4")) table[count++] = avx512::table_of(of);
       if (__builtin_cpu_supports("x86-64-v3")) table[count++] = avx2::table_of(of);
 #endif
