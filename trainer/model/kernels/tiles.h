@@ -19,8 +19,8 @@ constexpr std::int64_t packed_head(const AttentionShape& shape) {
   return padded(shape.length, kTile) * padded(shape.head_size, kLanes);
 }
 
-// What one thread of attention works in: up to seven packed heads, four tiles of scores, one of outputs, and a
-// few floats a position.
+// What one thread of attention works in: up to seven packed heads, four tiles of scores, one of outputs, and
+// a few floats a position.
 constexpr std::int64_t attention_thread_scratch(const AttentionShape& shape) {
   return 7 * packed_head(shape) + kTile * (4 * kTile + padded(shape.head_size, kLanes) + 3) +
          padded(shape.length, kTile);
