@@ -186,7 +186,11 @@ class Cluster {
   // Returns the job's id.
   virtual std::uint32_t submit_node_job(const NodeJob& job) = 0;
   virtual void requeue_job(std::uint32_t id) = 0;
+  // It comes back held: never starts again before it is released.
+  virtual void requeue_job_held(std::uint32_t id) = 0;
   virtual void cancel_job(std::uint32_t id) = 0;
+  // A line for whoever looks at a running salloc or srun.
+  virtual void tell_job(std::uint32_t id, const std::string& line) = 0;
   // Of a plainly pending job.
   virtual void set_job_excluded_nodes(std::uint32_t id, const std::vector<std::string>& nodes) = 0;
   virtual void set_job_begin(std::uint32_t id, std::chrono::sys_seconds begin) = 0;

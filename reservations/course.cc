@@ -141,11 +141,12 @@ nlohmann::json to_json(const JobWindow& window) {
   return json;
 }
 
-std::set<std::uint32_t> without_place(std::vector<const ClusterJob*> jobs, std::size_t nodes) {
-  const auto order = [](const ClusterJob* job) {
+std::set<std::uint32_t> without_place(std::vector<const ClusterJob*> jobs, std::size_t nodes,
+                                      const std::set<std::uint32_t>& had_a_place) {
+  const auto order = [&](const ClusterJob* job) {
     const bool waits = job->state == JobState::kPending;
-    const bool had_a_place = job->restart > 0;
-    return std::tuple(waits, waits && !had_a_place, waits ? job->queued : job->started, job->id);
+    return std::tuple(waits, waits && !had_a_place.contains(job->id), waits ? job->queued : job->started,
+                      job->id);
   };
   std::sort(jobs.begin(), jobs.end(),
             [&](const ClusterJob* a, const ClusterJob* b) { return order(a) < order(b); });

@@ -75,9 +75,10 @@ JobEnd due_end(const ClusterJob& job, const JobWishes& wishes, const Segment& se
 JobEnd end_of(const ClusterJob& job, const JobEnd& due);
 
 // Which of the jobs of one segment, running and pending, have no place in a plan of so many nodes: the last
-// to start, and of those that wait the last in the queue, where one that ran before, as until its node died,
-// stands before all that never did. A reservation cannot keep nodes from its own jobs.
-std::set<std::uint32_t> without_place(std::vector<const ClusterJob*> jobs, std::size_t nodes);
+// to start, and of those that wait the last in the queue, where one that had a place before, as until its
+// node died, stands before all that never did. A reservation cannot keep nodes from its own jobs.
+std::set<std::uint32_t> without_place(std::vector<const ClusterJob*> jobs, std::size_t nodes,
+                                      const std::set<std::uint32_t>& had_a_place);
 
 // The window of a running job, for those who must save before it closes.
 struct JobWindow {

@@ -35,6 +35,14 @@ std::int64_t unix_of(sys_seconds time) {
   return time.time_since_epoch().count();
 }
 
+std::string remark_of_waiting(const ClusterJob& job, const Plan& plan) {
+  return with_remark(
+      job.admin_comment,
+      fmt::format("waits until nodes of plan {} are free: jobs before it have all {}, and its spares "
+                  "stay free for failures",
+                  plan.name, plan.nodes));
+}
+
 bool may_use(const Plan& plan, std::uint32_t uid) {
   return plan.uids.empty() || plan.may_use(uid);
 }
@@ -124,32 +132,53 @@ void Shepherd::find_crowd(const std::vector<ClusterJob>& jobs) {
   crowd_.clear();
   for (const auto& [where, members] : together) {
     const auto& plan = newest_plan(where.first);
-    if (plan && plan->phase == Phase::kBooked && plan->spares > 0)
-      crowd_.merge(without_place(members, static_cast<std::size_t>(plan->nodes)));
+    if (!plan || plan->phase != Phase::kBooked || plan->spares == 0) continue;
+    std::set<std::uint32_t> had_a_place;
+    for (const auto* job : members) {
+      if (job->state == JobState::kPending && had_place(*job)) had_a_place.insert(job->id);
+    }
+    crowd_.merge(without_place(members, static_cast<std::size_t>(plan->nodes), had_a_place));
   }
 }
 
-// Slurm started it before it could be held.
+// It was requeued, and not only because it had begun on a spare.
+bool Shepherd::had_place(const ClusterJob& job) const {
+  if (job.restart == 0) return false;
+  const auto events = ledger_.events(job.id);
+  return std::count_if(events.begin(), events.end(),
+                       [](const auto& one) { return one.event == "sent_back"; }) < job.restart;
+}
+
+// Slurm started it before it could be held. Killed in between, the next stintd does the same; the remark
+// comes before the hold, which without it would be taken for its owner's.
 void Shepherd::send_back(const ClusterJob& job, const Plan& plan) {
   const bool comes_back = job.requeue && job.batch;
-  add_event(job.id, "sent_back",
-            fmt::format("the {} nodes of plan {} are in use and its spares stay free; it {}", plan.nodes,
-                        plan.name, comes_back ? "waits until there is room" : "is cancelled"));
+  const auto why = fmt::format("no node of plan {} is left, and its spares stay free for failures; it {}",
+                               plan.name, comes_back ? "waits until there is room" : "is cancelled");
+  const auto sent = time_of_event(job.id, "sent_back", {});
+  if (!sent || *sent < static_cast<double>(unix_of(job.started))) add_event(job.id, "sent_back", why);
   if (comes_back) {
-    cluster_.requeue_job(job.id);
+    cluster_.set_job_admin_comment(job.id, remark_of_waiting(job, plan));
+    cluster_.requeue_job_held(job.id);
   } else {
+    tell(job.id, fmt::format("stint: job {}: {}", job.id, why));
     cluster_.cancel_job(job.id);
   }
   look_again_[job.id] = now_() + kWakeEvery;
 }
 
+// Who cannot be told is not: what is done does not hang on it.
+void Shepherd::tell(std::uint32_t job, const std::string& line) {
+  try {
+    cluster_.tell_job(job, line);
+  } catch (const ClusterError& error) {
+    if (error.code() == ClusterError::Code::kUnreachable) throw;
+  }
+}
+
 void Shepherd::wait_for_place(const Charge& charge) {
   const auto& [job, plan, wishes] = charge;
-  const auto remark = with_remark(
-      job.admin_comment,
-      fmt::format("waits until nodes of plan {} are free: jobs before it have all {}, and its spares "
-                  "stay free for failures",
-                  plan.name, plan.nodes));
+  const auto remark = remark_of_waiting(job, plan);
   if (job.held && remark == job.admin_comment) return;
   if (!job.held) cluster_.hold_job(job.id);
   if (remark != job.admin_comment) cluster_.set_job_admin_comment(job.id, remark);

@@ -67,7 +67,9 @@ class Shepherd {
   void forget_others(const std::vector<ClusterJob>& jobs);
 
   void find_crowd(const std::vector<ClusterJob>& jobs);
+  bool had_place(const ClusterJob& job) const;
   void send_back(const ClusterJob& job, const Plan& plan);
+  void tell(std::uint32_t job, const std::string& line);
   void wait_for_place(const Charge& charge);
 
   void tend_pending(const Charge& charge);

@@ -314,8 +314,17 @@ class SlurmCluster : public Cluster {
     check_change("slurm.requeue_job", slurm_requeue(id, 0), fmt::format("job {}", id));
   }
 
+  void requeue_job_held(std::uint32_t id) override {
+    check_change("slurm.requeue_job_held", slurm_requeue(id, JOB_REQUEUE_HOLD), fmt::format("job {}", id));
+  }
+
   void cancel_job(std::uint32_t id) override {
     check_change("slurm.cancel_job", slurm_kill_job(id, SIGKILL, 0), fmt::format("job {}", id));
+  }
+
+  void tell_job(std::uint32_t id, const std::string& line) override {
+    std::string text = line;
+    check_change("slurm.tell_job", slurm_notify_job(id, text.data()), fmt::format("job {}", id));
   }
 
   void set_job_excluded_nodes(std::uint32_t id, const std::vector<std::string>& nodes) override {

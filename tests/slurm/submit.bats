@@ -133,6 +133,22 @@ refused() {
   as_nobody scancel "${jobs[2]}"
   wait_until 20 job_is "${jobs[4]}" RUNNING
 }
+
+@test "what begins on a spare is sent back once and waits, or is told why it ends; what had a node comes first" {
+  for k in 1 2 3; do
+    jobs[k]=$(as_nobody sbatch --parsable --training-plan=demo -N1 --chdir / --output /dev/null --wrap 'sleep 60')
+  done
+  for k in 1 2 3; do wait_until 20 job_is "${jobs[k]}" RUNNING; done
+  late=$(as_nobody sbatch --parsable --training-plan=demo -N1 --chdir / --output /dev/null --wrap 'sleep 60')
+  wait_until 20 has_to_wait "$late"
+  run ! as_nobody srun --training-plan=demo -N1 --chdir / sleep 60
+  [[ $output == *"no node of plan demo is left, and its spares stay free for failures; it is cancelled"* ]]
+  as_nobody scontrol requeue "${jobs[1]}"
+  wait_until 20 runs_again "${jobs[1]}"
+  has_to_wait "$late"
+  (($(field "$late" Restarts) <= 1))
+}
+runs_again() { job_is "$1" RUNNING && (($(field "$1" Restarts) == 1)); }
 has_to_wait() {
   job_is "$1" PENDING && [[ $(scontrol show job "$1") == *"its spares stay free for failures"* && $(field "$1" Priority) == 0 ]]
 }

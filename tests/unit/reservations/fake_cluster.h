@@ -177,6 +177,17 @@ class FakeCluster : public Cluster {
     requeue(jobs_.at(id));
     kill_point("slurm.requeue_job");
   }
+  void requeue_job_held(std::uint32_t id) override {
+    call("requeue held");
+    requeue(jobs_.at(id));
+    jobs_.at(id).held = true;
+    kill_point("slurm.requeue_job_held");
+  }
+  void tell_job(std::uint32_t id, const std::string& line) override {
+    call("tell");
+    told[id] = line;
+    kill_point("slurm.tell_job");
+  }
   void cancel_job(std::uint32_t id) override {
     call("cancel");
     if (cancels_work) {
@@ -310,8 +321,9 @@ class FakeCluster : public Cluster {
   std::vector<std::string> partition_accounts;
   bool partition_up = true;
   std::vector<std::string> groups;
-  std::map<std::uint32_t, int> warnings;  // sent to each job
-  int updates_to_lose = 0;                // job updates that are accepted and have no effect
+  std::map<std::uint32_t, int> warnings;      // sent to each job
+  std::map<std::uint32_t, std::string> told;  // its last line
+  int updates_to_lose = 0;                    // job updates that are accepted and have no effect
   std::chrono::seconds started_after{};
 
  private:

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "reservations/course.h"
+#include "reservations/kill_point.h"
 #include "reservations/shepherd.h"
 #include "tests/unit/reservations/fake_cluster.h"
 #include "tests/unit/reservations/scratch.h"
@@ -38,6 +39,9 @@ class SparesTest : public testing::Test {
     plan.id = ledger_.add_plan(plan);
     plan.phase = Phase::kBooked;
     ledger_.set_phase(plan);
+    restart_stintd();
+  }
+  void restart_stintd() {
     shepherd_ = std::make_unique<Shepherd>(cluster_, ledger_, metrics_, ShepherdSettings{},
                                            [this] { return cluster_.now; });
   }
@@ -66,6 +70,7 @@ class SparesTest : public testing::Test {
   Ledger ledger_;
   Metrics metrics_;
   std::unique_ptr<Shepherd> shepherd_;
+  std::uint32_t next_ = 3;
 };
 
 TEST_F(SparesTest, WhatWaitsBehindTheLastNodeIsHeldUntilOneIsFree) {
@@ -94,6 +99,65 @@ TEST_F(SparesTest, WhatSlurmStartedOnASpareGoesBackIntoTheQueue) {
   EXPECT_EQ(cluster_.jobs_[1].restart + cluster_.jobs_[2].restart, 0U);
 }
 
+TEST_F(SparesTest, WhatWentBackIsHeldSoThatItDoesNotBeginThereAgain) {
+  cluster_.now = 1'100;
+  add(1, {"node1"}, 1'001);
+  add(2, {"node2"}, 1'002);
+  add(3, {"node3"}, 1'003);
+  tend();
+  EXPECT_TRUE(cluster_.jobs_[3].held);
+  cluster_.jobs_[3].state = JobState::kPending;
+  tend();
+  EXPECT_TRUE(cluster_.jobs_[3].held);
+  EXPECT_THAT(cluster_.jobs_[3].admin_comment, HasSubstr("its spares stay free for failures"));
+  cluster_.jobs_[2].state = JobState::kFinished;
+  tend();
+  EXPECT_FALSE(cluster_.jobs_[3].held);
+  EXPECT_EQ(cluster_.jobs_[3].admin_comment, "stint plan=sft");
+}
+
+TEST_F(SparesTest, WhatWentBackDoesNotOvertakeWhatLosesItsNode) {
+  cluster_.now = 1'100;
+  add(1, {"node1"}, 1'001);
+  add(2, {"node2"}, 1'002);
+  add(3, {"node3"}, 1'003);
+  tend();
+  cluster_.jobs_[3].state = JobState::kPending;
+  cluster_.requeue(cluster_.jobs_[1]);  // its node died
+  cluster_.jobs_[1].state = JobState::kPending;
+  ASSERT_LT(cluster_.jobs_[3].queued, cluster_.jobs_[1].queued + seconds{1});
+  tend();
+  EXPECT_TRUE(cluster_.jobs_[3].held);
+  EXPECT_FALSE(cluster_.jobs_[1].held);
+}
+
+TEST_F(SparesTest, KilledAtAnyPointTheNextStintdSendsItBackOnceAndHeld) {
+  for (const char* point : {"ledger.add_event", "slurm.set_job_admin_comment", "slurm.requeue_job_held"}) {
+    SCOPED_TRACE(point);
+    cluster_.now = 1'100;
+    cluster_.jobs_.clear();
+    add(1, {"node1"}, 1'001);
+    add(2, {"node2"}, 1'002);
+    const auto id = next_++;
+    add(id, {"node3"}, 1'003);
+    set_kill_handler([&](std::string_view at) {
+      if (at == point) throw FakeCluster::Killed();
+    });
+    EXPECT_THROW(tend(), FakeCluster::Killed);
+    set_kill_handler({});
+    restart_stintd();
+    tend();
+    cluster_.jobs_[id].state = JobState::kPending;
+    tend();
+    EXPECT_THAT(events(id), ElementsAre("sent_back"));
+    EXPECT_EQ(cluster_.jobs_[id].restart, 1U);
+    EXPECT_TRUE(cluster_.jobs_[id].held);
+    cluster_.jobs_[2].state = JobState::kFinished;
+    tend();
+    EXPECT_FALSE(cluster_.jobs_[id].held);
+  }
+}
+
 TEST_F(SparesTest, OneThatCannotBeRequeuedIsCancelledAndItsEventsSayWhy) {
   cluster_.now = 1'100;
   add(1, {"node1", "node2"}, 1'001);
@@ -102,6 +166,9 @@ TEST_F(SparesTest, OneThatCannotBeRequeuedIsCancelledAndItsEventsSayWhy) {
   EXPECT_THAT(events(3), ElementsAre("sent_back"));
   EXPECT_THAT(ledger_.events(3).front().detail, HasSubstr("it is cancelled"));
   EXPECT_NE(cluster_.jobs_[3].state, JobState::kRunning);
+  EXPECT_EQ(
+      cluster_.told[3],
+      "stint: job 3: no node of plan sft is left, and its spares stay free for failures; it is cancelled");
 }
 
 TEST_F(SparesTest, AReplacementOfADeadNodeIsNoCrowd) {
@@ -122,9 +189,9 @@ TEST(WithoutPlace, TheFirstInTheQueueHaveIt) {
   narrow.id = 3;
   narrow.node_count = 1;
   narrow.queued = at(2);
-  EXPECT_THAT(without_place({&narrow, &wide, &running}, 3), ElementsAre(3));
-  EXPECT_THAT(without_place({&narrow, &wide, &running}, 2), ElementsAre(2));
-  EXPECT_THAT(without_place({&narrow, &wide, &running}, 4), IsEmpty());
+  EXPECT_THAT(without_place({&narrow, &wide, &running}, 3, {}), ElementsAre(3));
+  EXPECT_THAT(without_place({&narrow, &wide, &running}, 2, {}), ElementsAre(2));
+  EXPECT_THAT(without_place({&narrow, &wide, &running}, 4, {}), IsEmpty());
 }
 
 TEST(WithoutPlace, WhatLostItsNodeIsNotOvertakenByWhatWaitedForIt) {
@@ -134,12 +201,11 @@ TEST(WithoutPlace, WhatLostItsNodeIsNotOvertakenByWhatWaitedForIt) {
   running.nodes = {"a"};
   requeued.id = 2;
   requeued.node_count = 1;
-  requeued.restart = 1;
   requeued.queued = at(100);
   waiting.id = 3;
   waiting.node_count = 1;
   waiting.queued = at(50);
-  EXPECT_THAT(without_place({&running, &waiting, &requeued}, 2), ElementsAre(3));
+  EXPECT_THAT(without_place({&running, &waiting, &requeued}, 2, {2}), ElementsAre(3));
 }
 
 }  // namespace
