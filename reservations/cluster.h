@@ -107,6 +107,8 @@ struct ClusterPartition {
   std::string qos{};                               // its own; may be empty
   std::vector<std::string> accounts{};             // that may use it; none: all but the next ones
   std::vector<std::string> denied_accounts{};
+  std::vector<std::string> allowed_qos{};  // of a job; none: all but the next ones
+  std::vector<std::string> denied_qos{};
 };
 
 // A batch job of stintd's own user: one node with all of its GPUs and nothing beside it; never requeued,

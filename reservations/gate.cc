@@ -155,6 +155,13 @@ std::vector<std::string> Gate::partition_warnings(const std::string& partition, 
   if (!account_may && cluster_.members_of({}))
     warnings.push_back(
         fmt::format("account {} may not use partition {} (AllowAccounts, DenyAccounts)", account, partition));
+  if (!found->allowed_qos.empty()) {
+    warnings.push_back(fmt::format("a job of partition {} runs only with --qos={} (AllowQos)", partition,
+                                   fmt::join(found->allowed_qos, " or ")));
+  } else if (!found->denied_qos.empty()) {
+    warnings.push_back(fmt::format("a job of partition {} does not run with --qos={} (DenyQos)", partition,
+                                   fmt::join(found->denied_qos, " or ")));
+  }
   const auto user = user_of_uid(uid);
   const auto own = groups_of_user(user);
   const bool allowed = uid == 0 || found->groups.empty() ||

@@ -139,6 +139,8 @@ ClusterPartition to_partition(const partition_info_t& info) {
   partition.qos = text_of(info.qos_char);
   partition.accounts = names_of(info.allow_accounts);
   partition.denied_accounts = names_of(info.deny_accounts);
+  partition.allowed_qos = names_of(info.allow_qos);
+  partition.denied_qos = names_of(info.deny_qos);
   return partition;
 }
 

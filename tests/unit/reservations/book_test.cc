@@ -699,6 +699,15 @@ TEST_F(OfferedBookTest, PartitionsThatWantMoreNodesOtherAccountsOrShorterJobsAre
             "DenyAccounts)");
 }
 
+TEST_F(OfferedBookTest, TheQosThatAPartitionWantsOrRefusesIsSaid) {
+  cluster_.denied_qos = {"low"};
+  EXPECT_EQ(book_->offers().search(wanted_, kRoot).warning,
+            "a job of partition main does not run with --qos=low (DenyQos)");
+  cluster_.allowed_qos = {"high", "top"};
+  EXPECT_EQ(book_->offers().search(wanted_, kRoot).warning,
+            "a job of partition main runs only with --qos=high or top (AllowQos)");
+}
+
 TEST_F(OfferedBookTest, PolicyHoldsForSearchesToo) {
   settings_.policy.max_nodes = 2;
   restart_stintd();

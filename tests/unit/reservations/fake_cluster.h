@@ -41,7 +41,18 @@ class FakeCluster : public Cluster {
   }
   std::vector<ClusterNode> nodes() override { return call("nodes"), nodes_; }
   std::vector<ClusterPartition> partitions() override {
-    return {{"main", true, max_time, max_nodes, min_nodes, partition_up, groups, {}, partition_accounts, {}},
+    return {{"main",
+             true,
+             max_time,
+             max_nodes,
+             min_nodes,
+             partition_up,
+             groups,
+             {},
+             partition_accounts,
+             {},
+             allowed_qos,
+             denied_qos},
             {"night"}};
   }
   ClusterTopology topology() override { return topology_; }
@@ -319,6 +330,7 @@ class FakeCluster : public Cluster {
   std::optional<std::uint32_t> max_nodes;
   std::uint32_t min_nodes = 0;
   std::vector<std::string> partition_accounts;
+  std::vector<std::string> allowed_qos, denied_qos;
   bool partition_up = true;
   std::vector<std::string> groups;
   std::map<std::uint32_t, int> warnings;      // sent to each job
