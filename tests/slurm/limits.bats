@@ -32,7 +32,7 @@ pace() {
     ((allowed < 100 * (steps + 4))) || allowed=$((100 * (steps + 4)))
     signal=CONT
     ((100 * steps <= allowed)) || signal=STOP
-    for worker in $(pgrep --full "stint-worker.*$run"); do kill "-$signal" "$worker"; done
+    for worker in $(pgrep --full "stint-worker.*$run"); do kill "-$signal" "$worker" || true; done  # it may have ended
   done
 }
 

@@ -107,7 +107,7 @@ pace_runs() {
       ((allowed[$name] < 100 * (steps + 4))) || allowed[$name]=$((100 * (steps + 4)))
       signal=CONT
       ((100 * steps <= allowed[$name])) || signal=STOP
-      for worker in $(pgrep --full "stint-worker.*$(dirname "$log")"); do kill "-$signal" "$worker"; done
+      for worker in $(pgrep --full "stint-worker.*$(dirname "$log")"); do kill "-$signal" "$worker" || true; done
     done
   done
 }
