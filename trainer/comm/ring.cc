@@ -59,8 +59,10 @@ RingCommunicator::Operation RingCommunicator::next_part(Operation operation) {
 Status RingCommunicator::attempt(const Operation& operation, const Body& body) {
   if (!broken_) return broken_;
   flows_.clear();
-  Status status =
-      revoked_.load(std::memory_order_acquire) ? Status{Code::kRevoked, -1, "revoked"} : body(operation);
+  Status status;
+  if (!revoked_.load(std::memory_order_acquire)) status = body(operation);
+  // Also where the others have heard of it, and failed, before us.
+  if (revoked_.load(std::memory_order_acquire)) status = {Code::kRevoked, -1, "revoked"};
   if (status) return status;
   status.detail = fmt::format("{} {} in view {}: {}", operation.name, operation.number % kBetweenTwo, epoch(),
                               status.detail);

@@ -125,6 +125,7 @@ Status ShmCommunicator::attempt(const char* name, const std::function<Status()>&
   Status status = interruption();
   if (status) status = body();
   if (status) return status;
+  if (revoked_.load(std::memory_order_acquire)) status = {Code::kRevoked, -1, "revoked"};
   status.detail = fmt::format("{} in view {}: {}", name, epoch(), status.detail);
   give_up(status);
   return status;

@@ -3,6 +3,7 @@
 // as UCX's may, is seen before.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -24,6 +25,8 @@ class SilentTransport final : public Transport {
  public:
   explicit SilentTransport(std::unique_ptr<Transport> inner) : inner_(std::move(inner)) {}
 
+  std::function<void()> meanwhile;  // happens before test()
+
   // Sleeps that began although a request had ended that was last seen pending.
   int oversleeps() const { return oversleeps_; }
   int sleeps() const { return sleeps_; }
@@ -37,6 +40,7 @@ class SilentTransport final : public Transport {
     return posted(inner_->receive(peer, tag, bytes), Key{peer, tag.operation, tag.slot});
   }
   Outcome test(Request request) override {
+    if (meanwhile) meanwhile();
     State& state = states_.at(request);
     const Outcome outcome = state.outcome;
     state.seen_pending = outcome == Outcome::kPending;
@@ -97,6 +101,19 @@ TEST(Sleep, BeginsOnlyWhereNoRequestHasEnded) {
       EXPECT_GT(transport.sleeps(), 0);
       EXPECT_EQ(transport.oversleeps(), 0) << "of " << transport.sleeps() << " sleeps, rank " << rank;
     });
+}
+
+// Those who hear of it fail too, and may be heard of before one's own word is looked at.
+TEST(Revocation, IsWhatARevokedRankSaysWhateverElseHasFailed) {
+  MemoryNetwork network(2);
+  SilentTransport transport(network.transport(0));
+  RingCommunicator communicator(transport, 1, 30s);
+  transport.meanwhile = [&] {
+    communicator.revoke();
+    network.kill(1);
+    transport.progress();
+  };
+  EXPECT_EQ(communicator.barrier().code, Code::kRevoked);
 }
 
 }  // namespace
