@@ -133,9 +133,29 @@ Data HierarchicalCommunicator::of_node(Data data, int node) const {
 
 Status HierarchicalCommunicator::all_reduce(Data data) {
   return perform("all_reduce", [&] {
+    if (data.bytes().size() <= kSmall) return all_reduce_small(data);
     return data.type() == Type::kFloat ? all_reduce_floats(data.as<float>())
                                        : all_reduce_widened(data.as<Bf16>());
   });
+}
+
+// Every rank has the sum of its node after one meeting. One rank a node takes it across and hands the rest
+// on.
+Status HierarchicalCommunicator::all_reduce_small(Data data) {
+  std::span<float> sums;
+  if (data.type() == Type::kFloat) {
+    sums = data.as<float>();
+  } else {
+    widened_.resize(data.count());
+    widen(data.as<Bf16>(), widened_.data());
+    sums = widened_;
+  }
+  const std::array<Body, 3> parts{[&] { return within_.all_reduce(sums); },
+                                  [&] { return place() == 0 ? across_.all_reduce(sums) : Status{}; },
+                                  [&] { return within_.broadcast(std::as_writable_bytes(sums), 0); }};
+  Status status = in_order(parts);
+  if (status && data.type() == Type::kBf16) narrow(sums, data.as<Bf16>().data());
+  return status;
 }
 
 Status HierarchicalCommunicator::all_reduce_floats(std::span<float> data) {

@@ -34,6 +34,8 @@ class HierarchicalCommunicator final : public Communicator {
                            std::chrono::milliseconds timeout);
 
   std::span<std::byte> memory() const override { return within_.memory(); }
+  // The part between nodes, to choose its ways: its ranks are those of our place in each node.
+  RingCommunicator& across() { return across_; }
 
   // Those of our node, and those of our place in each node.
   Communicator* among(const std::vector<int>& ranks) override;
@@ -67,6 +69,7 @@ class HierarchicalCommunicator final : public Communicator {
   Cut across_cut() const { return {size(), place(), places()}; }
   Status reduce_scatter_floats(std::span<float> data);
   Status all_reduce_floats(std::span<float> data);
+  Status all_reduce_small(Data data);
   // bf16 terms are summed in fp32 across the nodes too, so they are widened, some at a time.
   Status reduce_scatter_widened(std::span<Bf16> data);
   Status all_reduce_widened(std::span<Bf16> data);

@@ -97,6 +97,22 @@ INSTANTIATE_TEST_SUITE_P(Layouts, Hierarchy,
                                          Layout{3, 4}),
                          [](const auto& info) { return name_of(info.param); });
 
+// The others are cut off from it.
+TEST(HierarchySums, OfFewBytesNeedTheNetworkOfOneRankANode) {
+  Cluster cluster({2, 4}, kNever);
+  for (const int rank : {1, 2, 3, 5, 6, 7}) cluster.network().kill(rank);
+  cluster.on_all_ranks([](HierarchicalCommunicator& communicator) {
+    std::vector<float> floats(1024, 1);
+    EXPECT_TRUE(communicator.all_reduce(floats));
+    EXPECT_THAT(floats, Each(8));
+    std::vector<Bf16> halves(2048, to_bf16(1));
+    EXPECT_TRUE(communicator.all_reduce(halves));
+    for (const Bf16 half : halves) EXPECT_EQ(to_float(half), 8);
+    floats.resize(1025);
+    EXPECT_FALSE(communicator.all_reduce(floats));
+  });
+}
+
 TEST_P(Hierarchy, EqualsTheReferenceAndTheFlatRingBitForBit) {
   const std::string expected = hash_in_memory(GetParam().nodes * GetParam().places, all_counts());
   for (const bool in_place : {false, true}) {
@@ -260,7 +276,7 @@ TEST_P(HierarchyFailure, RevokeFromAnotherThreadIsToldToAll) {
     EXPECT_EQ(communicator.barrier().detail, status.detail) << "the first failure stays";
     ends[static_cast<std::size_t>(communicator.rank())] = status;
   });
-  EXPECT_EQ(ends[0].code, Code::kRevoked);
+  EXPECT_EQ(ends[0].code, Code::kRevoked) << ends[0].detail;
   for (const Status& end : std::span(ends).subspan(1)) EXPECT_EQ(end.code, Code::kPeerFailed) << end.detail;
 }
 
