@@ -87,6 +87,7 @@ WorkerCommand Agent::command_for(const Placement& placement, int local) const {
   WorkerCommand command;
   command.program = worker_program_;
   command.arguments = {"--recipe", run_.recipe(), "--run-directory", run_.root};
+  if (setup_.nodes.size() == 1) command.arguments.emplace_back("--alone");
   bind_worker(command, machine_, placement.machine, local);
   command.memory = memory_->descriptor();
   return command;

@@ -15,7 +15,7 @@ class MemoryNetwork {
   explicit MemoryNetwork(int size);
   ~MemoryNetwork();
 
-  // Once a rank, from any thread. The network must outlive its transports.
+  // Once a rank, from any thread. Transports may outlive the network.
   std::unique_ptr<Transport> transport(int rank);
 
   // The faults; any thread may cause them.

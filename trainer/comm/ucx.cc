@@ -47,21 +47,6 @@ void check(ucs_status_t status, const char* doing) {
          ucs_status_string(status));
 }
 
-// libucs takes over the signals of crashes when it is loaded: it would print into the log and could hang
-// where a crash should simply end the process. UCX_HANDLE_ERRORS is read too early to be set from here.
-void give_crash_signals_back() {
-  for (const int number : {SIGSEGV, SIGBUS, SIGILL, SIGFPE}) {
-    struct sigaction action {};
-    if (sigaction(number, nullptr, &action) != 0 || action.sa_handler == SIG_DFL ||
-        action.sa_handler == SIG_IGN)
-      continue;
-    Dl_info handler{}, library{};
-    const bool known = dladdr(reinterpret_cast<void*>(action.sa_sigaction), &handler) != 0 &&
-                       dladdr(reinterpret_cast<void*>(&ucs_status_string), &library) != 0;
-    if (known && handler.dli_fbase == library.dli_fbase) std::signal(number, SIG_DFL);
-  }
-}
-
 void set(ucp_config_t* config, const char* name, const std::string& value) {
   if (std::getenv(fmt::format("UCX_{}", name).c_str()) != nullptr) return;
   check(ucp_config_modify(config, name, value.c_str()), fmt::format("set {} to '{}'", name, value).c_str());
@@ -150,6 +135,20 @@ class Bell {
 };
 
 }  // namespace
+
+// UCX_HANDLE_ERRORS is read too early to be set from here.
+void give_crash_signals_back() {
+  for (const int number : {SIGSEGV, SIGBUS, SIGILL, SIGFPE}) {
+    struct sigaction action {};
+    if (sigaction(number, nullptr, &action) != 0 || action.sa_handler == SIG_DFL ||
+        action.sa_handler == SIG_IGN)
+      continue;
+    Dl_info handler{}, library{};
+    const bool known = dladdr(reinterpret_cast<void*>(action.sa_sigaction), &handler) != 0 &&
+                       dladdr(reinterpret_cast<void*>(&ucs_status_string), &library) != 0;
+    if (known && handler.dli_fbase == library.dli_fbase) std::signal(number, SIG_DFL);
+  }
+}
 
 class UcxTransport::Impl {
  public:

@@ -15,6 +15,11 @@
 
 namespace stint::comm {
 
+// libucs takes over the signals of crashes when it is loaded: it would print into the log and could hang
+// where a crash should simply end the process. A transport calls this; call it too where libucs is loaded and
+// none is made.
+void give_crash_signals_back();
+
 struct UcxOptions {
   std::string transports;  // as UCX_TLS; empty: all that are sound here
   std::string devices;     // as UCX_NET_DEVICES; empty: all

@@ -9,6 +9,7 @@
 
 #include "base/final_error.h"
 #include "trainer/comm/hierarchical.h"
+#include "trainer/comm/memory.h"
 #include "trainer/comm/ring.h"
 #include "trainer/comm/shm.h"
 
@@ -36,9 +37,16 @@ std::vector<int> nodes_in(const nlohmann::json& message, std::size_t ranks) {
 
 Connection over_network(std::unique_ptr<comm::UcxTransport> transport, const View& view,
                         std::chrono::milliseconds timeout, std::string note) {
+  if (!transport) fail("view: {} workers of one node have no shared memory", view.nodes.size());
   transport->connect(view.rank, view.addresses, view.epoch);
-  return {std::make_unique<comm::RingCommunicator>(std::move(transport), view.epoch, timeout),
-          view.nodes.size() == 1 ? "none" : "ucx", std::move(note)};
+  auto ring = std::make_unique<comm::RingCommunicator>(std::move(transport), view.epoch, timeout);
+  comm::RingCommunicator* network = ring.get();
+  return {std::move(ring), "ucx", std::move(note), network};
+}
+
+Connection to_nobody(const View& view, std::chrono::milliseconds timeout) {
+  return {std::make_unique<comm::RingCommunicator>(comm::MemoryNetwork(1).transport(0), view.epoch, timeout),
+          "none", "", nullptr};
 }
 
 }  // namespace
@@ -78,6 +86,7 @@ void require_equal_operands(const std::vector<model::Operand>& operands) {
 
 Connection connect(std::unique_ptr<comm::UcxTransport> transport, const View& view, int memory,
                    std::chrono::milliseconds timeout) {
+  if (view.nodes.size() == 1) return to_nobody(view, timeout);
   const auto beside = comm::ranks_beside(view.nodes, view.rank);
   if (!view.shared_memory)
     return over_network(std::move(transport), view, timeout,
@@ -94,11 +103,13 @@ Connection connect(std::unique_ptr<comm::UcxTransport> transport, const View& vi
     return {std::make_unique<comm::ShmCommunicator>(
                 std::move(segment),
                 comm::whole_view(view.epoch, view.rank, static_cast<int>(view.nodes.size())), timeout),
-            "shm", ""};
+            "shm", "", nullptr};
+  if (!transport) fail("view: some workers are on other nodes, where all were to be on this one");
   transport->connect(view.rank, view.addresses, view.epoch);
-  return {std::make_unique<comm::HierarchicalCommunicator>(std::move(transport), std::move(segment),
-                                                           view.nodes, view.epoch, timeout),
-          "hierarchical", ""};
+  auto both = std::make_unique<comm::HierarchicalCommunicator>(std::move(transport), std::move(segment),
+                                                               view.nodes, view.epoch, timeout);
+  comm::RingCommunicator* network = &both->across();
+  return {std::move(both), "hierarchical", "", network};
 }
 
 }  // namespace stint::engine

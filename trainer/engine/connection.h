@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the workers of a view reach each other. All on one node: shared memory. On several nodes of equally
 // many, a power of two: shared memory within and UCX between them. Else, or without a segment: UCX alone. All
-// give the same bits.
+// give the same bits. UCX is not even started where all workers are on one node.
 #pragma once
 
 #include <chrono>
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "trainer/comm/communicator.h"
+#include "trainer/comm/ring.h"
 #include "trainer/comm/ucx.h"
 #include "trainer/model/kernels/kernels.h"
 
@@ -37,10 +38,14 @@ void require_equal_operands(const std::vector<model::Operand>& operands);
 
 struct Connection {
   std::unique_ptr<comm::Communicator> communicator;
-  std::string kind;  // "shm", "hierarchical", "ucx"; "none" for a single rank
-  std::string note;  // for people: why it is not a better one; may be empty
+  std::string kind;                           // "shm", "hierarchical", "ucx"; "none" for a single rank
+  std::string note;                           // for people: why it is not a better one; may be empty
+  comm::RingCommunicator* network = nullptr;  // the part that goes over the network; null: there is none
 };
-// `memory`: the descriptor of the segment, where the view says that there is one; it is taken. Throws Error.
+// The address of a worker that reaches nobody over a network.
+inline constexpr const char* kNoAddress = "none";
+// `transport`: null where all ranks are on this node. `memory`: the descriptor of the segment, where the view
+// says that there is one; it is taken. Throws Error.
 Connection connect(std::unique_ptr<comm::UcxTransport> transport, const View& view, int memory,
                    std::chrono::milliseconds timeout);
 

@@ -49,6 +49,7 @@ using nlohmann::json;
 struct Arguments {
   std::string recipe;
   RunDirectory run;
+  bool alone = false;
 };
 
 // The agent's messages after the view, taken by a thread of its own: a stop is seen at the next step, a
@@ -164,8 +165,10 @@ int Worker::run() {
     comm::require_locked_memory(shared_bytes);
     return start_mathematics();
   });
-  auto transport = std::make_unique<comm::UcxTransport>();
-  tell({{"type", "address"}, {"address", to_hex(transport->address())}, {"shared_bytes", shared_bytes}});
+  comm::give_crash_signals_back();  // libucs is loaded, used or not
+  auto transport = arguments_.alone ? nullptr : std::make_unique<comm::UcxTransport>();
+  const std::string address = transport ? transport->address() : kNoAddress;
+  tell({{"type", "address"}, {"address", to_hex(address)}, {"shared_bytes", shared_bytes}});
   const double peak = own_peak();  // while others start
   const auto view = wait_for_view();
   if (!view) return contract::kExitRequeue;
@@ -368,6 +371,7 @@ Arguments parse(int argc, char** argv) {
   app.set_version_flag("--version", STINT_VERSION);
   app.add_option("--recipe", arguments.recipe, "the frozen recipe")->required();
   app.add_option("--run-directory", arguments.run.root, "the run's folder")->required();
+  app.add_flag("--alone", arguments.alone, "no worker of the run is on another node");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

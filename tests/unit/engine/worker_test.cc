@@ -40,7 +40,8 @@ constexpr std::chrono::seconds kLong{90};
 
 class Worker {
  public:
-  Worker(const RunDirectory& run, const std::vector<std::string>& settings = {}, int memory = -1) {
+  Worker(const RunDirectory& run, const std::vector<std::string>& settings = {}, int memory = -1,
+         bool alone = false) {
     auto [ours, theirs] = Channel::make_pair();
     channel_ = std::make_unique<Channel>(std::move(ours));
     posix_spawn_file_actions_t actions;
@@ -51,8 +52,10 @@ class Worker {
     posix_spawn_file_actions_adddup2(&actions, channel.get(), agent::kWorkerChannel);
     if (memory >= 0) posix_spawn_file_actions_adddup2(&actions, shared.get(), agent::kWorkerMemory);
     const std::string recipe = run.recipe().string(), root = run.root.string();
-    const char* arguments[] = {"stint-worker",    "--recipe",   recipe.c_str(),
-                               "--run-directory", root.c_str(), nullptr};
+    const char* arguments[] = {"stint-worker", "--recipe",
+                               recipe.c_str(), "--run-directory",
+                               root.c_str(),   alone ? "--alone" : nullptr,
+                               nullptr};
     std::vector<char*> environment;
     for (const auto& setting : settings) environment.push_back(const_cast<char*>(setting.c_str()));
     for (char** entry = environ; *entry != nullptr; ++entry) environment.push_back(*entry);
@@ -70,6 +73,13 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
+  // As /proc tells: bit n-1 is signal n.
+  std::uint64_t caught_signals() const {
+    std::ifstream status(fmt::format("/proc/{}/status", pid_));
+    for (std::string word; status >> word;)
+      if (word == "SigCgt:" && status >> word) return std::stoull(word, nullptr, 16);
+    fail("stint-worker is gone");
+  }
   void send(const json& message) { channel_->send(message); }
   void close_channel() { channel_.reset(); }
   // Dead and reaped: a zombie still counts as alive for those who look.
@@ -125,14 +135,14 @@ class World {
   // Each worker on a node of its own, as far as it knows.
   World(const RunDirectory& run, int size) : World(run, size, 1) {}
   // `places` share a node, and its memory.
-  World(const RunDirectory& run, int size, int places, std::uint32_t epoch = 1) {
+  World(const RunDirectory& run, int size, int places, std::uint32_t epoch = 1, bool alone = false,
+        const std::vector<std::string>& settings = {}) {
     std::vector<std::unique_ptr<agent::NodeMemory>> memories;
     std::vector<int> nodes;
     for (int i = 0; i < size; ++i) {
       if (i % places == 0) memories.push_back(std::make_unique<agent::NodeMemory>(places));
       nodes.push_back(i / places);
-      workers_.push_back(
-          std::make_unique<Worker>(run, std::vector<std::string>{}, memories.back()->descriptor()));
+      workers_.push_back(std::make_unique<Worker>(run, settings, memories.back()->descriptor(), alone));
     }
     json addresses = json::array();
     std::size_t shared_bytes = 0;
@@ -263,6 +273,25 @@ TEST(WorkerProgram, WorkersOfANodeShareMemoryAndComeToTheBitsOfUcx) {
     EXPECT_EQ(f.manifest("00000012").at("communication"), kind);
     EXPECT_EQ(f.manifest("00000012").at("files"), flat.manifest("00000012").at("files")) << kind;
   }
+}
+
+// UCX cannot start with what it is told here, as the last of them shows.
+TEST(WorkerProgram, WorkersThatAreAloneOnTheirNodeStartNoUcx) {
+  const std::vector<std::string> no_ucx{"UCX_TLS=pigeon"};
+  for (const int size : {1, 2}) {
+    Fixture f;
+    f.recipe.resources.workers_per_node = size;
+    f.freeze();
+    World world(f.run, size, size, 1, true, no_ucx);
+    for (const int number : {SIGSEGV, SIGBUS, SIGILL, SIGFPE})
+      EXPECT_EQ(world[0].caught_signals() >> (number - 1) & 1, 0) << "signal " << number;
+    EXPECT_EQ(world.finish(), std::vector<int>(static_cast<std::size_t>(size), 0));
+    EXPECT_EQ(world[0].seen("ready").at(0).at("communication"), size == 1 ? "none" : "shm");
+  }
+  Fixture f;
+  f.freeze();
+  Worker worker(f.run, no_ucx);
+  EXPECT_THAT(worker.expect("error").at("what").get<std::string>(), HasSubstr("ucx: cannot"));
 }
 
 TEST(WorkerProgram, ShardedStateComesToTheSameBitsOverEveryConnection) {
