@@ -8,6 +8,7 @@
 //   checkpoints/step-00000100/      manifest.json, *.safetensors
 //   model/                          the final weights, as Hugging Face reads them
 //   topology.json                   what stands where and why, as of the last start
+//   communication.json              which ways collectives go over the network, by layout; what was measured
 //   profile/                        of `stint run profile`; base/run_profile.h
 //   rendezvous/<job>.<restart>.<attempt>/   one file per agent, removed when the run ends
 //   report.txt                      written when the run ends
@@ -38,6 +39,7 @@ struct RunDirectory {
   std::filesystem::path rendezvous() const { return root / "rendezvous"; }
   std::filesystem::path weights() const { return root / "model"; }
   std::filesystem::path topology() const { return root / "topology.json"; }
+  std::filesystem::path communication() const { return root / "communication.json"; }
   std::filesystem::path report() const { return root / "report.txt"; }
 };
 

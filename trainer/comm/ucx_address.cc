@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/comm/ucx_address.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <array>
@@ -46,6 +47,13 @@ UcxAddress UcxAddress::here(std::string worker) {
   struct stat network {};
   stat("/proc/thread-self/ns/net", &network);
   return {std::move(worker), hash_of(boot), network.st_ino};
+}
+
+std::string machines_of(std::span<const std::string> addresses) {
+  std::string all;
+  for (std::size_t rank = 0; rank < addresses.size(); ++rank)
+    all += fmt::format("{:x} ", UcxAddress::parse(addresses[rank], static_cast<int>(rank)).machine);
+  return fmt::format("{:016x}", hash_of(all));
 }
 
 bool deaf_to_each_other(const UcxAddress& one, const UcxAddress& other) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 namespace stint::comm {
@@ -19,6 +20,9 @@ struct UcxAddress {
   // Of the calling thread.
   static UcxAddress here(std::string worker);
 };
+
+// Other for other machines, or the same in another order. Throws Error as parse() does.
+std::string machines_of(std::span<const std::string> addresses);
 
 // Whether two that share memory cannot wake each other up: UCX does that by a socket with a name, and those
 // end at the network namespace.

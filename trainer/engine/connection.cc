@@ -12,6 +12,7 @@
 #include "trainer/comm/memory.h"
 #include "trainer/comm/ring.h"
 #include "trainer/comm/shm.h"
+#include "trainer/comm/ucx_address.h"
 
 namespace stint::engine {
 namespace {
@@ -41,12 +42,12 @@ Connection over_network(std::unique_ptr<comm::UcxTransport> transport, const Vie
   transport->connect(view.rank, view.addresses, view.epoch);
   auto ring = std::make_unique<comm::RingCommunicator>(std::move(transport), view.epoch, timeout);
   comm::RingCommunicator* network = ring.get();
-  return {std::move(ring), "ucx", std::move(note), network};
+  return {std::move(ring), "ucx", std::move(note), network, comm::machines_of(view.addresses)};
 }
 
 Connection to_nobody(const View& view, std::chrono::milliseconds timeout) {
   return {std::make_unique<comm::RingCommunicator>(comm::MemoryNetwork(1).transport(0), view.epoch, timeout),
-          "none", "", nullptr};
+          "none", "", nullptr, ""};
 }
 
 }  // namespace
@@ -103,13 +104,13 @@ Connection connect(std::unique_ptr<comm::UcxTransport> transport, const View& vi
     return {std::make_unique<comm::ShmCommunicator>(
                 std::move(segment),
                 comm::whole_view(view.epoch, view.rank, static_cast<int>(view.nodes.size())), timeout),
-            "shm", "", nullptr};
+            "shm", "", nullptr, ""};
   if (!transport) fail("view: some workers are on other nodes, where all were to be on this one");
   transport->connect(view.rank, view.addresses, view.epoch);
   auto both = std::make_unique<comm::HierarchicalCommunicator>(std::move(transport), std::move(segment),
                                                                view.nodes, view.epoch, timeout);
   comm::RingCommunicator* network = &both->across();
-  return {std::move(both), "hierarchical", "", network};
+  return {std::move(both), "hierarchical", "", network, comm::machines_of(view.addresses)};
 }
 
 }  // namespace stint::engine

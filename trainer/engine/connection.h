@@ -41,6 +41,7 @@ struct Connection {
   std::string kind;                           // "shm", "hierarchical", "ucx"; "none" for a single rank
   std::string note;                           // for people: why it is not a better one; may be empty
   comm::RingCommunicator* network = nullptr;  // the part that goes over the network; null: there is none
+  std::string members;                        // of such: which machines, since when, in the order of ranks
 };
 // The address of a worker that reaches nobody over a network.
 inline constexpr const char* kNoAddress = "none";

@@ -26,6 +26,7 @@
 #include "trainer/agent/protocol.h"
 #include "trainer/comm/locked_memory.h"
 #include "trainer/engine/blas.h"
+#include "trainer/engine/choose_ways.h"
 #include "trainer/engine/connection.h"
 #include "trainer/engine/engine.h"
 #include "trainer/engine/exchange.h"
@@ -173,6 +174,7 @@ int Worker::run() {
   const auto view = wait_for_view();
   if (!view) return contract::kExitRequeue;
   const Connection connection = join(std::move(transport), *view);
+  if (auto status = choose_ways(connection, arguments_.run); !status) lose_peer(status);
   facts["communication"] = connection.kind;
   if (auto status = take_peak(*connection.communicator, peak, facts); !status) lose_peer(status);
 

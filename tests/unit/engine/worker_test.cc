@@ -22,6 +22,7 @@
 #include "recipes/estimate.h"
 #include "trainer/agent/node_memory.h"
 #include "trainer/agent/protocol.h"
+#include "trainer/comm/ways.h"
 #include "trainer/descriptor.h"
 #include "trainer/model/products.h"
 #include "world.h"
@@ -287,11 +288,54 @@ TEST(WorkerProgram, WorkersThatAreAloneOnTheirNodeStartNoUcx) {
       EXPECT_EQ(world[0].caught_signals() >> (number - 1) & 1, 0) << "signal " << number;
     EXPECT_EQ(world.finish(), std::vector<int>(static_cast<std::size_t>(size), 0));
     EXPECT_EQ(world[0].seen("ready").at(0).at("communication"), size == 1 ? "none" : "shm");
+    EXPECT_FALSE(exists(f.run.communication()));
   }
   Fixture f;
   f.freeze();
   Worker worker(f.run, no_ucx);
   EXPECT_THAT(worker.expect("error").at("what").get<std::string>(), HasSubstr("ucx: cannot"));
+}
+
+// A way that is not likely to be measured: whether it is still there shows whether it was measured again.
+TEST(WorkerProgram, WaysOverTheNetworkAreMeasuredOnceAndAnewWhereWhatIsKeptIsOfNoUse) {
+  constexpr const char* kLayout = "ucx, 2 by 1";
+  constexpr const char* kOdd = "0 halving ring parts, 77 straight doubling direct";
+  const auto train = [](Fixture& f, const std::string& kept) {
+    f.recipe.resources.nodes = 2;
+    f.freeze();
+    if (!kept.empty()) write_text(f.run.communication(), kept);
+    testing::internal::CaptureStderr();
+    World world(f.run, 2);
+    EXPECT_EQ(world.finish(), std::vector<int>(2, 0));
+    return testing::internal::GetCapturedStderr();
+  };
+  const auto ways_in = [&](const Fixture& f) {
+    return json::parse(read_file(f.run.communication().string(), 1 << 20));
+  };
+  Fixture first;
+  EXPECT_THAT(train(first, ""), HasSubstr("for the first time"));
+  const json measured = ways_in(first);
+  EXPECT_TRUE(comm::WaysBySize::parse(measured.at(kLayout).at("ways").get<std::string>()).fit(2));
+
+  json odd = measured, foreign = measured;
+  odd[kLayout]["ways"] = kOdd;
+  odd["hierarchical, 9 by 1"] = "another layout's";
+  foreign[kLayout]["ways"] = kOdd;
+  foreign[kLayout]["members"] = "others";
+  const auto nonsense = json{{kLayout, {{"members", measured.at(kLayout).at("members")}, {"ways", "0 x"}}}};
+  Fixture again;
+  EXPECT_THAT(train(again, odd.dump()), HasSubstr("as an earlier start measured"));
+  EXPECT_EQ(ways_in(again), odd);
+  for (const auto& [kept, said] : {std::pair{foreign.dump(), "for other machines or in another order"},
+                                   {nonsense.dump(), "no choice of ways"},
+                                   {json{{kLayout, 7}}.dump(), "is not as we write it"},
+                                   {std::string("[1"), "communication.json: is damaged"}}) {
+    Fixture f;
+    EXPECT_THAT(train(f, kept), HasSubstr(said)) << kept;
+    EXPECT_NE(ways_in(f).at(kLayout).at("ways"), kOdd) << kept;
+    EXPECT_EQ(f.manifest("00000012").at("files"), first.manifest("00000012").at("files")) << kept;
+  }
+  EXPECT_EQ(again.manifest("00000012").at("files"), first.manifest("00000012").at("files"));
 }
 
 TEST(WorkerProgram, ShardedStateComesToTheSameBitsOverEveryConnection) {
