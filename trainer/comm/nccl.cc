@@ -202,14 +202,15 @@ Status NcclCommunicator::gather_chunks(const NcclOperation& operation, Data data
   });
 }
 
-Status NcclCommunicator::broadcast(std::span<std::byte> data, int root) {
-  return wait(start("broadcast", -1, nullptr, [&](const NcclOperation& operation) -> Status {
+NcclCommunicator::Pending NcclCommunicator::start_broadcast(std::span<std::byte> data, int root,
+                                                            gpu::CudaStream* after) {
+  return start("broadcast", -1, after, [&](const NcclOperation& operation) -> Status {
     if (data.empty()) return {};
     return session_->call(operation, [&] {
       return device_->libraries->nccl.broadcast(data.data(), data.data(), data.size(), NcclType::kInt8, root,
                                                 comm(), device_->stream.get());
     });
-  }));
+  });
 }
 
 Status NcclCommunicator::barrier() {

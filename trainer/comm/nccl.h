@@ -58,6 +58,7 @@ class NcclCommunicator final : public Communicator {
   Pending start_reduce_scatter(Data data, gpu::CudaStream* after = nullptr);
   Pending start_all_gather(Data data, gpu::CudaStream* after = nullptr);
   Pending start_all_reduce(Data data, gpu::CudaStream* after = nullptr);
+  Pending start_broadcast(std::span<std::byte> data, int root, gpu::CudaStream* after = nullptr);
   Status wait(const Pending& pending);
   // What `stream` is given from now on begins when the operation is done; the host does not wait. Results
   // count only once wait() has said Ok.
@@ -66,7 +67,7 @@ class NcclCommunicator final : public Communicator {
   Status reduce_scatter(Data data) override { return wait(start_reduce_scatter(data)); }
   Status all_gather(Data data) override { return wait(start_all_gather(data)); }
   Status all_reduce(Data data) override { return wait(start_all_reduce(data)); }
-  Status broadcast(std::span<std::byte> data, int root) override;
+  Status broadcast(std::span<std::byte> data, int root) override { return wait(start_broadcast(data, root)); }
   Status barrier() override;
   Status send(std::span<const std::byte> data, int to) override;
   Status receive(std::span<std::byte> data, int from) override;

@@ -33,6 +33,9 @@ class DataPath {
   virtual comm::Status finish() = 0;
   // In finish(), so far.
   virtual double seconds_waited() const = 0;
+  // Before the memory goes that it was given: nothing of it is under way from now on. Then only destruction
+  // is left.
+  virtual void close() {}
 };
 
 // Over a communicator among hosts, whose queue also takes what has no part in this; both outlive it.

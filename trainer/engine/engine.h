@@ -58,6 +58,7 @@ class Engine {
   Engine(const recipes::Recipe& recipe, const RunDirectory& run, comm::Communicator& communicator,
          nlohmann::json facts, model::Device& device = model::cpu(),
          std::unique_ptr<DataPath> path = nullptr);
+  ~Engine() { path_->close(); }
   // What its buffers take of Communicator::memory(), in bytes, where it computes on the host.
   static std::size_t shared_bytes(const recipes::Recipe& recipe);
 

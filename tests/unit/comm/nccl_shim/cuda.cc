@@ -94,6 +94,16 @@ int under_way(int device) {
   return shim().under_way[device];
 }
 
+void enqueue(gpu::CudaStream* stream, std::function<void()> work) {
+  Lock lock(shim().mutex);
+  const auto task = [work = std::move(work)](Lock& inside) {
+    inside.unlock();
+    work();
+    inside.lock();
+  };
+  gpu::CudaStream::push(stream, "a kernel of the computation", task, lock);
+}
+
 void close_gate(gpu::CudaStream* stream) {
   const Lock lock(shim().mutex);
   stream->gate_open = false;

@@ -275,13 +275,14 @@ void finish_round(Round& round) {
 
 // --- The work on a stream. All of these hold the lock and wait without it.
 
+bool given_up(const NcclComm* comm) {
+  return comm->abort && !shim().faults.deaf.contains(comm->device);
+}
+
 // False: given up.
 bool wait_until(NcclComm* comm, Lock& lock, const std::function<bool()>& done) {
   const unsigned generation = shim().generation;
-  shim().changed.wait(lock, [&] {
-    const bool hears = !shim().faults.deaf.contains(comm->device);
-    return done() || (comm->abort && hears) || shim().generation != generation;
-  });
+  shim().changed.wait(lock, [&] { return done() || given_up(comm) || shim().generation != generation; });
   return done();
 }
 
@@ -350,7 +351,7 @@ bool suffer_faults(NcclComm* comm, Lock& lock) {
 }
 
 void work(NcclComm* comm, const std::vector<Piece>& pieces, Lock& lock) {
-  bool whole = suffer_faults(comm, lock);
+  bool whole = !given_up(comm) && suffer_faults(comm, lock);  // else what waited behind it would meet others
   std::vector<Piece> messages;
   for (const Piece& piece : pieces)
     if (piece.kind == Kind::kSend || piece.kind == Kind::kReceive)

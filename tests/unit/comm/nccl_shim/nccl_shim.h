@@ -26,6 +26,7 @@
 //   wrong_device               a thread uses a stream or communicator of another device than its own
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "trainer/comm/gpu_abi.h"
@@ -60,6 +61,8 @@ STINT_SHIM int calls(const std::string& name);
 // NCCL's work on this device that has not ended.
 STINT_SHIM int under_way(int device);
 
+// Work of a computation, done on the stream.
+STINT_SHIM void enqueue(gpu::CudaStream* stream, std::function<void()> work);
 // A stream whose work waits while the gate is closed; for tests of overlap.
 STINT_SHIM void close_gate(gpu::CudaStream* stream);
 STINT_SHIM void open_gate(gpu::CudaStream* stream);
