@@ -225,7 +225,7 @@ double Engine::accumulate_gradients() {
   const std::size_t most =
       storage_.shards_gradients() ? comm::chunk_of(slots, communicator_.size(), 0).size() : slots_.size();
   const std::size_t passes = (most + micro - 1) / micro;
-  storage_.clear_gradients();
+  storage_.begin_step();
   reading_ = 0;
   double loss = 0;
   for (std::size_t pass = 0; pass < passes; ++pass) {

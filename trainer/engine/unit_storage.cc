@@ -9,6 +9,7 @@ namespace {
 using comm::Status;
 using model::Operand;
 
+constexpr std::size_t kVocabularySlot = 2;
 constexpr char kParametersAwaited[] = "waits for parameters of";
 
 std::size_t floats_for(std::size_t operands, Operand operand) {
@@ -32,6 +33,7 @@ UnitStorage::UnitStorage(const model::Layout& layout, const Partition& partition
       device_(masters.device()),
       path_(path),
       tracer_(tracer),
+      fresh_(layout.units().size(), true),
       published_(layout.units().size()) {
   const bool floats = operand == Operand::kFloat;
   if (!floats && !sharded.parameters)
@@ -76,7 +78,7 @@ std::vector<std::size_t> UnitStorage::slot_floats(const model::Layout& layout) {
 
 std::size_t UnitStorage::slot_of(std::size_t unit) const {
   const bool vocabulary = unit == 0 || (has_head(layout_) && unit + 1 == layout_.units().size());
-  return vocabulary ? 2 : unit % 2;
+  return vocabulary ? kVocabularySlot : unit % 2;
 }
 
 comm::Data UnitStorage::data(std::byte* begin, std::size_t count) const {
@@ -141,17 +143,23 @@ void UnitStorage::gather(std::size_t unit) {
       path_.post([this, unit, whole = data(memory, all.size())] { return all_gather(unit, whole); });
 }
 
-float* UnitStorage::gradients(std::size_t unit) {
+model::Storage::Gradients UnitStorage::gradients(std::size_t unit) {
   if (!tracer_.in_phase_of(unit)) tracer_.begin_phase("backward", unit);
-  if (!sharded_.gradients) return &whole_gradients_.span()[layout_.units()[unit].begin];
-  Slot& slot = gradient_slots_[slot_of(unit)];
-  if (slot.unit != unit || !slot.open) {
-    require(slot.ticket, "waits for room for gradients of", unit);
-    slot.unit = unit;
-    slot.open = true;
-    device_.clear(slot.memory.span().data(), layout_.units()[unit].size() * sizeof(float));
+  if (!sharded_.gradients) {
+    const bool fresh = fresh_[unit];
+    fresh_[unit] = false;
+    return {&whole_gradients_.span()[layout_.units()[unit].begin], fresh};
   }
-  return slot.memory.span().data();
+  Slot& slot = gradient_slots_[slot_of(unit)];
+  float* data = slot.memory.span().data();
+  if (slot.open && slot.unit == unit) return {data, false};
+  require(slot.ticket, "waits for room for gradients of", unit);
+  // Layers have their holes at the same places, those of the vocabulary have not.
+  if (slot.unit != unit && slot_of(unit) == kVocabularySlot)
+    device_.clear(data, layout_.units()[unit].size() * sizeof(float));
+  slot.unit = unit;
+  slot.open = true;
+  return {data, true};
 }
 
 void UnitStorage::complete(std::size_t unit) {
@@ -164,14 +172,16 @@ void UnitStorage::complete(std::size_t unit) {
   Slot& slot = gradient_slots_[slot_of(unit)];
   slot.open = false;
   const auto values = slot.memory.span().first(all.size());
-  slot.ticket =
-      path_.post([=, this] { return reduce(unit, values); },
-                 [=, this] {
-                   const Piece& own = partition_.shard_pieces()[unit];
-                   device_.kernels(Operand::kFloat)
-                       .add(values.data() + (own.flat - all.begin), static_cast<std::int64_t>(own.count),
-                            shard_gradients_.span().data() + own.held);
-                 });
+  const bool fresh = fresh_[unit];
+  slot.ticket = path_.post([=, this] { return reduce(unit, values); },
+                           [=, this] {
+                             const Piece& own = partition_.shard_pieces()[unit];
+                             const auto& ops = device_.kernels(Operand::kFloat);
+                             (fresh ? ops.to_floats : ops.add)(values.data() + (own.flat - all.begin),
+                                                               static_cast<std::int64_t>(own.count),
+                                                               shard_gradients_.span().data() + own.held);
+                           });
+  fresh_[unit] = false;
 }
 
 // The shard's chunk of a unit to its sum over all ranks.
@@ -189,9 +199,8 @@ Status UnitStorage::reduce(std::size_t unit, std::span<float> values) {
   return path_.replica().all_reduce(values.subspan(own.flat - layout_.units()[unit].begin, own.count));
 }
 
-void UnitStorage::clear_gradients() {
-  const auto gradients = (sharded_.gradients ? shard_gradients_ : whole_gradients_).span();
-  device_.clear(gradients.data(), gradients.size_bytes());
+void UnitStorage::begin_step() {
+  fresh_.assign(fresh_.size(), true);
 }
 
 std::span<float> UnitStorage::reduced(const Piece& piece) {

@@ -41,11 +41,11 @@ class UnitStorage final : public model::Storage {
 
   // The model's side. Each throws CommFailure.
   const void* parameters(std::size_t unit) override;
-  float* gradients(std::size_t unit) override;
+  Gradients gradients(std::size_t unit) override;
   void complete(std::size_t unit) override;
 
-  // Before the first pass of a step.
-  void clear_gradients();
+  // Before the first pass of a step: all gradients are fresh.
+  void begin_step();
   // Before each pass. last: it is this rank's last one of the step.
   void begin_pass(bool last);
   // A piece of the shard: its reduced gradients, once all is waited for, and where its parameters stand for
@@ -88,6 +88,7 @@ class UnitStorage final : public model::Storage {
 
   Buffer whole_operands_, shard_operands_;  // where operands are no floats
   Buffer whole_gradients_, shard_gradients_;
+  std::vector<bool> fresh_;  // by unit: of these two
   std::vector<Slot> parameter_slots_, gradient_slots_;
   std::vector<DataPath::Ticket> published_;  // by unit
   std::vector<std::size_t> order_;           // in which a pass asks for parameters

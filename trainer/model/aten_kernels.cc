@@ -37,6 +37,10 @@ struct Ops {
     operands(operand, {count}).copy_(floats(x, {count}));
   }
 
+  static void to_floats(const void* operand, std::int64_t count, float* y) {
+    floats(y, {count}).copy_(operands(operand, {count}));
+  }
+
   static void add(const void* operand, std::int64_t count, float* y) {
     floats(y, {count}).add_(operands(operand, {count}));
   }
@@ -297,6 +301,7 @@ template <typename O>
 constexpr Kernels table(const char* name) {
   return {name,
           Guarded<&O::to_operand>::call,
+          Guarded<&O::to_floats>::call,
           Guarded<&O::add>::call,
           Guarded<&O::gather>::call,
           Guarded<&O::scatter_add>::call,

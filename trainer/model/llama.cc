@@ -41,11 +41,13 @@ struct Llama::Impl {
   Weight embedding{}, head{};
   std::vector<Layer> layers;
   Norm norm{};
+  std::vector<Unit> units;
   std::size_t head_unit;  // that of the embedding, where they are tied
   Workspace work;
   // Of the unit that is worked on.
   void* parameters = nullptr;
   float* gradients = nullptr;
+  bool fresh = false;  // gradients hold nothing yet
 
   Impl(const Config& c, const Layout& layout, Storage& storage, bool checkpointing, Device& device);
   double run(std::span<const std::int64_t> tokens, std::int64_t batch, double scale, bool backward);
@@ -55,6 +57,8 @@ struct Llama::Impl {
   static std::size_t unit_of(std::size_t layer) { return layer + 1; }
   void enter(std::size_t unit, std::initializer_list<Norm> norms);
   void enter_layer(std::size_t i) { enter(unit_of(i), {layers[i].input_norm, layers[i].post_norm}); }
+  void enter_gradients(std::size_t unit);
+  void clear(float* floats, std::int64_t count) const;
   const float* weight_of(const Norm& norm) const;
 
   void take_tokens(std::span<const std::int64_t> tokens, std::int64_t batch);
@@ -71,7 +75,7 @@ struct Llama::Impl {
 
   Matrix matrix(void* data, std::int64_t columns) const { return {data, work.rows(), columns}; }
   Matrix values(const Weight& weight) const;
-  void add_gradient(const Weight& weight, const Matrix& dy, const Matrix& x);
+  void add_gradient(const Weight& weight, const Matrix& dy, const Matrix& x, bool first);
   void* dstream() const { return operand == Operand::kFloat ? work.dstream : work.dstream_operand; }
   void* part(void* operands, std::int64_t index) const {
     return static_cast<std::byte*>(operands) + static_cast<std::size_t>(index) * bytes_of(operand);
@@ -85,7 +89,8 @@ Llama::Impl::Impl(const Config& c, const Layout& layout, Storage& s, bool again,
       ops(device.kernels(operand)),
       storage(s),
       checkpointing(again),
-      head_unit(c.tied ? 0 : layout.units().size() - 1),
+      units(layout.units()),
+      head_unit(c.tied ? 0 : units.size() - 1),
       work(c, operand, again, device) {
   std::size_t unit = 0;
   const auto offset = [&](const std::string& name) {
@@ -112,7 +117,7 @@ double Llama::Impl::run(std::span<const std::int64_t> tokens, std::int64_t batch
   take_tokens(tokens, batch);
   run_forward();
   enter(head_unit, {norm});
-  if (backward) gradients = storage.gradients(head_unit);
+  if (backward) enter_gradients(head_unit);
   normalise(work.layers.back().middle, work.result, norm, work.last, work.last_scale);
   forward_head(scale, backward);
   if (backward) run_backward();
@@ -142,18 +147,19 @@ void Llama::Impl::run_forward() {
 
 // From the head's derivative, in work.result.
 void Llama::Impl::run_backward() {
-  device.clear(work.dstream, static_cast<std::size_t>(work.rows() * config.hidden_size) * sizeof(float));
+  clear(work.dstream, work.rows() * config.hidden_size);
   backward_norm(work.last, work.last_scale, norm);
   if (!config.tied) storage.complete(head_unit);
   for (std::size_t i = layers.size(); i-- > 0;) {
     enter_layer(i);
-    gradients = storage.gradients(unit_of(i));
+    enter_gradients(unit_of(i));
     if (checkpointing) compute_again(layers[i], work.layers[i]);
     backward_feed_forward(layers[i], work.layers[i]);
     backward_attention(layers[i], work.layers[i]);
     storage.complete(unit_of(i));
   }
-  gradients = storage.gradients(0);
+  enter_gradients(0);
+  if (fresh) clear(gradients, static_cast<std::int64_t>(units[0].size()));
   ops.scatter_add(work.dstream, work.input, work.rows(), config.hidden_size, gradients + embedding.offset);
   storage.complete(0);
 }
@@ -162,11 +168,19 @@ void Llama::Impl::run_backward() {
 void Llama::Impl::enter(std::size_t unit, std::initializer_list<Norm> of_unit) {
   parameters = const_cast<void*>(storage.parameters(unit));  // products do not write to what they read
   if (operand == Operand::kFloat) return;
-  for (const Norm& n : of_unit) {
-    float* floats = work.norms + n.index * config.hidden_size;
-    device.clear(floats, static_cast<std::size_t>(config.hidden_size) * sizeof(float));
-    ops.add(part(parameters, static_cast<std::int64_t>(n.offset)), config.hidden_size, floats);
-  }
+  for (const Norm& n : of_unit)
+    ops.to_floats(part(parameters, static_cast<std::int64_t>(n.offset)), config.hidden_size,
+                  work.norms + n.index * config.hidden_size);
+}
+
+void Llama::Impl::enter_gradients(std::size_t unit) {
+  const auto [data, empty] = storage.gradients(unit);
+  gradients = data;
+  fresh = empty;
+}
+
+void Llama::Impl::clear(float* floats, std::int64_t count) const {
+  device.clear(floats, static_cast<std::size_t>(count) * sizeof(float));
 }
 
 const float* Llama::Impl::weight_of(const Norm& n) const {
@@ -203,18 +217,18 @@ Matrix Llama::Impl::values(const Weight& weight) const {
   return {part(parameters, static_cast<std::int64_t>(weight.offset)), weight.rows, weight.columns};
 }
 
-// weight's gradient += transposed(dy) x. Where operands are no floats, a slice of it at a time goes through
-// memory that stays in the cache.
-void Llama::Impl::add_gradient(const Weight& weight, const Matrix& dy, const Matrix& x) {
+// weight's gradient = or, unless `first`, += transposed(dy) x. Where operands are no floats, a slice of it at
+// a time goes through memory that stays in the cache.
+void Llama::Impl::add_gradient(const Weight& weight, const Matrix& dy, const Matrix& x, bool first) {
   float* gradient = gradients + weight.offset;
   if (operand == Operand::kFloat)
-    return device.multiply(operand, dy.transposed(), x, {gradient, weight.rows, weight.columns}, true);
+    return device.multiply(operand, dy.transposed(), x, {gradient, weight.rows, weight.columns}, !first);
   const std::int64_t most = std::max<std::int64_t>(1, Workspace::kSlice / weight.columns);
   for (std::int64_t row = 0; row < weight.rows; row += most) {
     const std::int64_t rows = std::min(most, weight.rows - row);
     const Matrix slice{part(dy.data, row), dy.rows, rows, dy.row_stride};
     device.multiply(operand, slice.transposed(), x, {work.dweight, rows, weight.columns});
-    ops.add(work.dweight, rows * weight.columns, gradient + row * weight.columns);
+    (first ? ops.to_floats : ops.add)(work.dweight, rows * weight.columns, gradient + row * weight.columns);
   }
 }
 
@@ -261,12 +275,13 @@ void Llama::Impl::forward_head(double scale, bool backward) {
                       backward ? static_cast<float>(scale) : 0.0f, work.losses + row, work.logit_scratch);
     if (!backward) continue;
     device.multiply(operand, logits, weight, {part(work.result, row * width), rows, width});
-    add_gradient(head, logits, x);
+    add_gradient(head, logits, x, fresh && row == 0);
   }
 }
 
 // From work.result, the derivative by a norm's output, to that by its input, added to the stream's.
 void Llama::Impl::backward_norm(const float* x, const float* scale, const Norm& n) {
+  if (fresh) clear(gradients + n.offset, config.hidden_size);
   ops.rms_norm_backward(work.result, x, scale, weight_of(n), work.rows(), config.hidden_size, work.dstream,
                         gradients + n.offset, work.dstream_operand, work.norm_scratch);
 }
@@ -277,10 +292,10 @@ void Llama::Impl::backward_feed_forward(const Layer& layer, const Activations& a
   const Matrix gate_up = matrix(a.gate_up, 2 * width), normed = matrix(work.normed, config.hidden_size);
   device.multiply(operand, dy, values(layer.down), inside);
   ops.swiglu_backward(a.gate_up, work.inside, work.rows(), width);
-  add_gradient(layer.down, dy, inside);
+  add_gradient(layer.down, dy, inside, fresh);
   ops.scale_rows(a.middle, a.middle_scale, weight_of(layer.post_norm), work.rows(), config.hidden_size,
                  work.normed);
-  add_gradient(layer.gate_up, gate_up, normed);
+  add_gradient(layer.gate_up, gate_up, normed, fresh);
   device.multiply(operand, gate_up, values(layer.gate_up), matrix(work.result, config.hidden_size));
   backward_norm(a.middle, a.middle_scale, layer.post_norm);
 }
@@ -289,13 +304,13 @@ void Llama::Impl::backward_attention(const Layer& layer, const Activations& a) {
   const auto& shape = work.attention();
   const Matrix dy = matrix(dstream(), config.hidden_size), mixed = matrix(a.mixed, config.query_rows());
   const Matrix dqkv = matrix(work.dqkv, shape.row()), normed = matrix(work.normed, config.hidden_size);
-  add_gradient(layer.output, dy, mixed);
+  add_gradient(layer.output, dy, mixed, fresh);
   device.multiply(operand, dy, values(layer.output), matrix(work.result, config.query_rows()));
   ops.attention_backward(a.qkv, a.mixed, work.result, a.lse, shape, work.dqkv, work.attention_scratch);
   ops.rotate(work.dqkv, shape, work.cosine, work.sine, -1);
   ops.scale_rows(a.input, a.input_scale, weight_of(layer.input_norm), work.rows(), config.hidden_size,
                  work.normed);
-  add_gradient(layer.qkv, dqkv, normed);
+  add_gradient(layer.qkv, dqkv, normed, fresh);
   device.multiply(operand, dqkv, values(layer.qkv), matrix(work.result, config.hidden_size));
   backward_norm(a.input, a.input_scale, layer.input_norm);
 }
@@ -317,7 +332,8 @@ void Llama::idle() {
   auto& storage = impl_->storage;
   const std::size_t layers = impl_->layers.size(), head = impl_->head_unit;
   const auto pass = [&](std::size_t unit) {
-    storage.gradients(unit);
+    impl_->enter_gradients(unit);
+    if (impl_->fresh) impl_->clear(impl_->gradients, static_cast<std::int64_t>(impl_->units[unit].size()));
     storage.complete(unit);
   };
   for (std::size_t unit = 0; unit <= layers; ++unit) storage.parameters(unit);

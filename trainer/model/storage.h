@@ -16,13 +16,19 @@ class Storage {
   virtual ~Storage() = default;
   // The unit's parameters, as operands. Good until another unit's are asked for.
   virtual const void* parameters(std::size_t unit) = 0;
-  // What the unit's derivatives are added to. Good until complete(); the same if asked for again before.
-  virtual float* gradients(std::size_t unit) = 0;
+  // Where the unit's derivatives go. fresh: none were added yet; what stands in the place of a parameter has
+  // no meaning, holes are zero. Good until complete(); the same, but no more fresh, if asked for again
+  // before.
+  struct Gradients {
+    float* data;
+    bool fresh;
+  };
+  virtual Gradients gradients(std::size_t unit) = 0;
   // This pass adds no more to the unit's derivatives.
   virtual void complete(std::size_t unit) = 0;
 };
 
-// Whole flat buffers.
+// Whole flat buffers; gradients are fresh once.
 class FlatStorage final : public Storage {
  public:
   // `parameters`: layout.floats() operands; both are 64-byte aligned and outlive this.
@@ -30,10 +36,15 @@ class FlatStorage final : public Storage {
       : units_(layout.units()),
         element_(bytes_of(operand)),
         parameters_(static_cast<const std::byte*>(parameters)),
-        gradients_(gradients) {}
+        gradients_(gradients),
+        fresh_(layout.units().size(), true) {}
 
   const void* parameters(std::size_t unit) override { return parameters_ + units_[unit].begin * element_; }
-  float* gradients(std::size_t unit) override { return &gradients_[units_[unit].begin]; }
+  Gradients gradients(std::size_t unit) override {
+    const bool fresh = fresh_[unit];
+    fresh_[unit] = false;
+    return {&gradients_[units_[unit].begin], fresh};
+  }
   void complete(std::size_t) override {}
 
  private:
@@ -41,6 +52,7 @@ class FlatStorage final : public Storage {
   std::size_t element_;
   const std::byte* parameters_;
   std::span<float> gradients_;
+  std::vector<bool> fresh_;
 };
 
 }  // namespace stint::model

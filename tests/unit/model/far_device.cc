@@ -58,6 +58,7 @@ struct Opened<near, kOperand, kMember, void (*Kernels::*)(Arguments...)> {
 template <Device& (*near)(), Operand o>
 constexpr Kernels kOpened{"far",
                           Opened<near, o, &Kernels::to_operand>::call,
+                          Opened<near, o, &Kernels::to_floats>::call,
                           Opened<near, o, &Kernels::add>::call,
                           Opened<near, o, &Kernels::gather>::call,
                           Opened<near, o, &Kernels::scatter_add>::call,

@@ -66,6 +66,18 @@ TEST_P(Kernel, OperandsAreRoundedToTheNearestEven) {
   EXPECT_NEAR(found[7], 1e-30, 1e-30 / 256);
 }
 
+TEST_P(Kernel, OperandsBecomeFloatsOrAreAddedToThem) {
+  constexpr std::int64_t kCount = 40'001;
+  Operands operands(operand(), noise(kCount, 19));
+  std::vector<float> floats(kCount, std::nanf(""));
+  ops().to_floats(operands.data(), kCount, floats.data());
+  for (std::int64_t i = 0; i < kCount; ++i) ASSERT_EQ(floats[static_cast<std::size_t>(i)], operands[i]) << i;
+  std::fill(floats.begin(), floats.end(), 0.5f);
+  ops().add(operands.data(), kCount, floats.data());
+  for (std::int64_t i = 0; i < kCount; ++i)
+    ASSERT_EQ(floats[static_cast<std::size_t>(i)], 0.5f + static_cast<float>(operands[i])) << i;
+}
+
 TEST_P(Kernel, WhatIsNotFiniteStaysSo) {
   const float all_ones = std::bit_cast<float>(0x7FFFFFFFU);
   const Operands found(operand(),

@@ -47,8 +47,9 @@ struct AdamWScalars {
 struct Kernels {
   const char* name;  // of the vector unit
 
-  // operand = x, and y += operand.
+  // operand = x, y = operand, and y += operand.
   void (*to_operand)(const float* x, std::int64_t count, void* operand);
+  void (*to_floats)(const void* operand, std::int64_t count, float* y);
   void (*add)(const void* operand, std::int64_t count, float* y);
 
   // out[r] = table[index[r]] (operand), and table[index[r]] += rows[r] in the order of r.

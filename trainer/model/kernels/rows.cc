@@ -15,6 +15,14 @@ void to_operand(const float* x, std::int64_t count, void* operand) {
 }
 
 template <typename T>
+void to_floats(const void* operand, std::int64_t count, float* y) {
+  const T* in = static_cast<const T*>(operand);
+#pragma omp parallel for schedule(static)
+  for (std::int64_t begin = 0; begin < count; begin += kChunk)
+    for (std::int64_t i = begin, end = smaller(begin + kChunk, count); i < end; ++i) y[i] = load(in[i]);
+}
+
+template <typename T>
 void add(const void* operand, std::int64_t count, float* y) {
   const T* in = static_cast<const T*>(operand);
 #pragma omp parallel for schedule(static)
@@ -49,6 +57,7 @@ void scatter_add(const float* in, const std::int64_t* index, std::int64_t rows, 
 template <typename T>
 void add_rows(Kernels& table) {
   table.to_operand = to_operand<T>;
+  table.to_floats = to_floats<T>;
   table.add = add<T>;
   table.gather = gather<T>;
   table.scatter_add = scatter_add;
