@@ -45,6 +45,19 @@ page_has() { curl --silent --fail "http://$ADDRESS$1" | grep -q -- "$2"; }
   [[ $(curl --silent --output /dev/null --write-out '%{http_code}' "http://$ADDRESS/plans/none-such") == 404 ]]
 }
 
+@test "what of the booked nodes is in use is on the page" {
+  job=$(submit --training-plan=open -N3 --output=/dev/null --wrap "sleep 600")
+  wait_until 20 job_is "$job" RUNNING
+  wait_until 10 page_has / '<b>3 of 4</b><span>booked nodes run jobs'
+  browse / --dump-dom >dom.html
+  quiet_console
+  grep -q '<b>3 of 4</b><span>booked nodes run jobs</span><div class="meter"><i style="width:75.0%">' dom.html
+  grep -q '<b>4 of 6</b><span>nodes are booked now</span><div class="meter"><i style="width:66.7%">' dom.html
+  [[ $(curl --silent "http://$ADDRESS/metrics") == *'stint_nodes{kind="used"} 3'* ]]
+  scancel "$job"
+  wait_until 20 page_has / '<b>0 of 4</b><span>booked nodes run jobs'
+}
+
 @test "the page can be painted, and asks no other host for anything" {
   browse / --window-size=1240,900 --screenshot="$PWD/page.png" >/dev/null
   (($(stat -c %s page.png) > 20000))
