@@ -104,6 +104,7 @@ int main(int argc, char** argv) {
   CLI::App app;
   app.add_option("--recipe", recipe_path)->required();
   app.add_option("--run-directory", run.root)->required();
+  app.add_flag("--alone");
   CLI11_PARSE(app, argc, argv);
   const auto recipe =
       stint::recipes::parse_frozen(stint::read_file(recipe_path, contract::kMaxRecipeBytes), recipe_path);
