@@ -69,9 +69,9 @@ const std::vector<T>& kept_sum(int size, std::size_t count) {
   static std::mutex mutex;
   static std::map<std::pair<int, std::size_t>, std::vector<T>> kept;
   const std::lock_guard lock(mutex);
-  auto& sum = kept[{size, count}];
-  if (sum.empty()) sum = reference_sum<T>(size, count);
-  return sum;
+  const auto [entry, made] = kept.try_emplace({size, count});
+  if (made) entry->second = reference_sum<T>(size, count);
+  return entry->second;
 }
 
 // One communicator, one type, one count.
