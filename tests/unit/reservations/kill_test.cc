@@ -181,6 +181,14 @@ void demo(World& world) {
   world.book_demo();
 }
 
+void refused(const std::function<void()>& act) {
+  try {
+    act();
+    ADD_FAILURE() << "it was not refused";
+  } catch (const Refusal&) {
+  }
+}
+
 std::vector<Operation> operations() {
   return {
       {"book", nothing, [](World& w) { w.book_demo(); }},
@@ -194,6 +202,20 @@ std::vector<Operation> operations() {
       {"approve", [](World& w) { w.ask_for_large(); }, [](World& w) { w.book().approve("demo", kRoot); }},
       {"cancel what waits for approval", [](World& w) { w.ask_for_large(); },
        [](World& w) { w.book().cancel("demo", kRoot, false); }},
+      {"book what Slurm refuses",
+       [](World& w) {
+         w.wall(seconds{3'600}, seconds{36'000});
+         nothing(w);
+       },
+       [](World& w) {
+         w.cluster().after_create = [&w] { w.wall(seconds{3'600}, seconds{360'000}); };
+         refused([&] { w.book_two_segments(); });
+       }},
+      {"extend where Slurm refuses", demo,
+       [](World& w) {
+         w.cluster().refuses_updates = true;
+         refused([&] { w.extend_time(); });
+       }},
       {"extend in time", demo, [](World& w) { w.extend_time(); }},
       {"extend by a segment",
        [](World& w) {

@@ -144,6 +144,7 @@ TEST_F(NotifierTest, WhatIsOfNoUseAnyMoreIsGivenUp) {
 
 // Killed at each point of each round, it tells everything, and twice only what was just delivered.
 TEST_F(NotifierTest, AKillLosesNothingAndRepeatsAtMostOne) {
+  std::set<std::string> killed_at_points;
   for (int point = 1;; ++point) {
     sent_.clear();
     const std::string name = "demo" + std::to_string(point);
@@ -163,6 +164,7 @@ TEST_F(NotifierTest, AKillLosesNothingAndRepeatsAtMostOne) {
     });
     for (int i = 0; i < 12; ++i) {
       cluster_.now += 5;
+      fails_ = i == 0;  // and is tried again
       try {
         notifier_->round();
         settle();
@@ -176,10 +178,39 @@ TEST_F(NotifierTest, AKillLosesNothingAndRepeatsAtMostOne) {
     EXPECT_THAT(told, testing::UnorderedElementsAre("booked " + name, "started " + name, "ending " + name,
                                                     "ended " + name))
         << killed_at;
+    killed_at_points.insert(killed_at);
     EXPECT_LE(sent_.size(), killed_at == "notice.delivered" ? 5U : 4U) << killed_at;
     if (passed < point) break;
     ASSERT_LT(point, 100);
   }
+  EXPECT_THAT(killed_at_points, testing::IsSupersetOf({"ledger.add_notices", "ledger.retry_notice",
+                                                       "ledger.close_notice", "notice.delivered"}));
+}
+
+TEST_F(NotifierTest, KilledAsItBeginsOrStopsTheNextOneDoesTheSame) {
+  const auto killed_at = [](const char* point) {
+    set_kill_handler([point](std::string_view at) {
+      if (at == point) throw FakeCluster::Killed();
+    });
+  };
+  killed_at("ledger.start_notices");
+  EXPECT_THROW(restart(), FakeCluster::Killed);
+  set_kill_handler({});
+  restart();
+  book_->create(for_another(), kRoot);
+  fails_ = true;
+  settle();
+  fails_ = false;
+  killed_at("ledger.stop_notices");
+  EXPECT_THROW(ledger_.stop_notices(), FakeCluster::Killed);
+  set_kill_handler({});
+  cluster_.now += 60;
+  restart();
+  settle();
+  EXPECT_THAT(sent_, IsEmpty());  // what was in the box is told no more
+  book_->cancel("demo", kRoot, false);
+  settle();
+  EXPECT_THAT(sent_, testing::ElementsAre("cancelled demo"));
 }
 
 TEST_F(NotifierTest, ABudgetThatRunsOutIsTold) {

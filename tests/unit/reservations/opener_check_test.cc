@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include "reservations/kill_point.h"
 #include "tests/unit/reservations/opener_fixture.h"
 
 namespace stint::reservations {
@@ -56,6 +57,23 @@ TEST_F(OpenerTest, WhatTheNodeSaysOfItselfIsTheReason) {
   opener_->take_findings(id, "node2", "disk: /tmp is full", FakeCluster::kSlurmUid);
   ticks(6);
   EXPECT_EQ(cluster_.find_node("node2").reason, "stint: health check: disk: /tmp is full; verify");
+}
+
+TEST_F(OpenerTest, WhatTheNodeSaidOfItselfOutlivesTheStintdThatHeardIt) {
+  bad = {"node2"};
+  book(seconds{120});
+  ticks(2);
+  std::uint32_t id = 0;
+  for (const auto& [number, job] : cluster_.jobs_) id = job.name == check_job_name("node2") ? number : id;
+  set_kill_handler([](std::string_view at) {
+    if (at == "ledger.note_findings") throw FakeCluster::Killed();
+  });
+  EXPECT_THROW(opener_->take_findings(id, "node2", "disk: full", FakeCluster::kSlurmUid),
+               FakeCluster::Killed);
+  set_kill_handler({});
+  restart();
+  ticks(6);
+  EXPECT_EQ(cluster_.find_node("node2").reason, "stint: health check: disk: full; verify");
 }
 
 TEST_F(OpenerTest, OnlyItsOwnCheckMaySpeakForANode) {
