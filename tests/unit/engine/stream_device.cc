@@ -28,6 +28,7 @@ struct Later<kOperand, kMember, void (*Kernels::*)(Arguments...)> {
 template <Operand o>
 constexpr Kernels kLater{"stream",
                          Later<o, &Kernels::to_operand>::call,
+                         Later<o, &Kernels::to_floats>::call,
                          Later<o, &Kernels::add>::call,
                          Later<o, &Kernels::gather>::call,
                          Later<o, &Kernels::scatter_add>::call,
