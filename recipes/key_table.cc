@@ -230,6 +230,10 @@ void add_resource_keys(std::vector<Key>& all) {
                      "peak of one worker's device in TFLOP/s, of which MFU is a share; 0: the speed of its "
                      "matrix products, measured at the start",
                      FIELD(resources.worker_tflops)));
+  all.push_back(
+      choice("resources", "device", {"auto", "cpu", "gpu"}, "auto",
+             "what workers compute on; auto: GPUs, where each worker of a node can have one of its own",
+             FIELD(resources.device)));
   all.push_back(text("resources", "gres", "Slurm's form", "", "generic resources of each node, such as gpu:8",
                      check_gres, FIELD(resources.gres)));
   all.push_back({info("resources", "time_limit", "duration", "0, 1m .. 3650d", "0",

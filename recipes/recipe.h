@@ -75,6 +75,7 @@ struct Recipe {
     std::int64_t workers_per_node = 0;
     std::int64_t threads_per_worker = 0;  // 0: the cores of the worker's share
     double worker_tflops = 0;             // peak of a worker's device; 0: measured
+    std::string device;                   // "auto", "cpu", "gpu"
     std::string gres;                     // per node, Slurm's form; empty: none
     std::chrono::minutes time_limit{};    // 0: the rest of the plan's segment
   } resources;

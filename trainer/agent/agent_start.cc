@@ -69,9 +69,11 @@ void Agent::start_workers() {
   description_ = describe(machine_, placement.machine);
   for (const std::string& note : placement.notes) spdlog::info("{}: {}", setup_.node, note);
   const std::int64_t workers = recipe_.resources.workers_per_node;
-  const std::string shortage =
-      check_memory(recipe_, workers * static_cast<std::int64_t>(setup_.nodes.size()), comm::memory_rooms());
-  if (!shortage.empty()) spdlog::warn("{}: {}", setup_.node, shortage);
+  if (!uses_gpus(recipe_, machine_, placement.machine)) {
+    const std::string shortage =
+        check_memory(recipe_, workers * static_cast<std::int64_t>(setup_.nodes.size()), comm::memory_rooms());
+    if (!shortage.empty()) spdlog::warn("{}: {}", setup_.node, shortage);
+  }
   comm::require_shared_folder(static_cast<int>(workers));
   memory_.emplace(static_cast<int>(workers));
   for (int local = 0; local < workers; ++local) {
@@ -88,6 +90,7 @@ WorkerCommand Agent::command_for(const Placement& placement, int local) const {
   command.program = worker_program_;
   command.arguments = {"--recipe", run_.recipe(), "--run-directory", run_.root};
   if (setup_.nodes.size() == 1) command.arguments.emplace_back("--alone");
+  if (uses_gpus(recipe_, machine_, placement.machine)) command.arguments.emplace_back("--gpu");
   bind_worker(command, machine_, placement.machine, local);
   command.memory = memory_->descriptor();
   return command;

@@ -11,7 +11,7 @@
 #include <set>
 #include <system_error>
 
-#include "base/error.h"
+#include "base/final_error.h"
 #include "trainer/topology/failure_domains.h"
 
 namespace stint::agent {
@@ -71,6 +71,10 @@ void add_interfaces(const char* folder, std::set<std::string>& names) {
     names.insert(at->path().filename());
 }
 
+std::string counted(std::size_t number, const char* what) {
+  return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
+}
+
 }  // namespace
 
 bool wants_measuring(const std::vector<Identity>& nodes, const recipes::Recipe& recipe) {
@@ -127,6 +131,18 @@ void bind_worker(WorkerCommand& command, const topology::Machine& machine, const
     std::ranges::move(devices, std::back_inserter(command.environment));
   }
   command.bind = [binding = plan.binding, local] { return topology::apply_binding(binding, local); };
+}
+
+bool uses_gpus(const recipes::Recipe& recipe, const topology::Machine& machine,
+               const topology::MachinePlan& plan) {
+  const auto& wanted = recipe.resources;
+  const bool given = !plan.workers.empty() && plan.workers.front().gpu && !machine.captured;
+  if (wanted.device == "gpu" && !given)
+    fail_finally(
+        "resources.device = gpu: this node has {} for {}; {}ask for them with resources.gres, or take auto",
+        counted(machine.gpus.size(), "GPU"), counted(plan.workers.size(), "worker"),
+        machine.gpus.empty() ? "" : "take fewer workers_per_node, ");
+  return given && wanted.device != "cpu";
 }
 
 void require_net_devices(const topology::Machine& machine) {

@@ -44,6 +44,11 @@ Placement place(const std::vector<Identity>& nodes, std::size_t self, const topo
 void bind_worker(WorkerCommand& command, const topology::Machine& machine, const topology::MachinePlan& plan,
                  int local);
 
+// Whether each of this node's workers is to compute on the GPU that the plan gives it. Throws FinalError with
+// the remedy when the recipe wants GPUs and the plan has too few.
+bool uses_gpus(const recipes::Recipe& recipe, const topology::Machine& machine,
+               const topology::MachinePlan& plan);
+
 // Throws Error when UCX_NET_DEVICES names a device that this machine does not have: UCX would go without.
 void require_net_devices(const topology::Machine& machine);
 

@@ -36,6 +36,7 @@ class NcclPath::Lane final : public comm::Communicator {
     return under_ == nullptr ? Status{} : under_->receive(data, from);
   }
   void revoke() override { path_.view_->revoke(); }
+  comm::NcclCommunicator* under() { return under_; }
 
  private:
   template <typename Start>
@@ -69,6 +70,12 @@ Status NcclPath::join(const std::vector<int>& members, std::unique_ptr<Lane>& la
   if (members.size() > 1 && members.size() < whole.members().size()) part = view_->split(group);
   if (part.status) lane = std::make_unique<Lane>(*this, group, part.communicator);
   return part.status;
+}
+
+void NcclPath::set_timeout(std::chrono::milliseconds timeout) {
+  view_->whole().set_timeout(timeout);
+  for (Lane* lane : {shard_.get(), replica_.get()})
+    if (lane->under() != nullptr) lane->under()->set_timeout(timeout);
 }
 
 comm::Communicator& NcclPath::shard() {

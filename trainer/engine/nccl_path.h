@@ -25,6 +25,8 @@ class NcclPath final : public DataPath {
   // All ranks of the view call it; its GPU is the device, which outlives this.
   static Made make(std::unique_ptr<comm::NcclView> view, const Partition& partition, model::Device& device);
   ~NcclPath() override;
+  // For the operations that begin from now on.
+  void set_timeout(std::chrono::milliseconds timeout);
 
   comm::Communicator& shard() override;
   comm::Communicator& replica() override;

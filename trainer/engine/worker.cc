@@ -30,6 +30,7 @@
 #include "trainer/engine/connection.h"
 #include "trainer/engine/engine.h"
 #include "trainer/engine/exchange.h"
+#include "trainer/engine/gpu.h"
 #include "trainer/engine/speed.h"
 #include "trainer/engine/step_meter.h"
 #include "trainer/engine/tensorboard.h"
@@ -51,6 +52,7 @@ struct Arguments {
   std::string recipe;
   RunDirectory run;
   bool alone = false;
+  bool gpu = false;
 };
 
 // The agent's messages after the view, taken by a thread of its own: a stop is seen at the next step, a
@@ -122,6 +124,8 @@ class Worker {
  private:
   json start_mathematics();
   double own_peak() const;
+  model::Operand own_operand() const { return model::operand_of(model::config_of(recipe_), device_.get()); }
+  comm::Status connect_gpus(Connection& connection, std::unique_ptr<DataPath>& path) const;
   comm::Status take_peak(comm::Communicator& communicator, double own, json& facts);
   std::optional<View> wait_for_view();
   Connection join(std::unique_ptr<comm::UcxTransport> transport, const View& view);
@@ -141,6 +145,7 @@ class Worker {
   const Arguments& arguments_;
   Channel& channel_;
   recipes::Recipe recipe_;
+  ChosenDevice device_;
   double peak_ = 0;                    // FLOP/s of all workers
   std::optional<EventWriter> events_;  // rank 0
   bool first_ = false;                 // rank 0
@@ -158,13 +163,17 @@ auto without_retry(Body&& body) {
 }
 
 int Worker::run() {
-  std::size_t shared_bytes = 0;
   json facts = without_retry([&] {
     recipe_ =
         recipes::parse_frozen(read_file(arguments_.recipe, contract::kMaxRecipeBytes), arguments_.recipe);
-    shared_bytes = Engine::shared_bytes(recipe_);
-    comm::require_locked_memory(shared_bytes);
     return start_mathematics();
+  });
+  device_ = choose_device(recipe_.resources.device, arguments_.gpu);
+  facts["kernels"] = device_.get().kernels(model::Operand::kFloat).name;
+  const std::size_t shared_bytes = without_retry([&] {
+    const std::size_t bytes = device_.gpu ? 0 : Engine::shared_bytes(recipe_);
+    comm::require_locked_memory(bytes);
+    return bytes;
   });
   comm::give_crash_signals_back();  // libucs is loaded, used or not
   auto transport = arguments_.alone ? nullptr : std::make_unique<comm::UcxTransport>();
@@ -173,14 +182,16 @@ int Worker::run() {
   const double peak = own_peak();  // while others start
   const auto view = wait_for_view();
   if (!view) return contract::kExitRequeue;
-  const Connection connection = join(std::move(transport), *view);
-  if (auto status = choose_ways(connection, arguments_.run); !status) lose_peer(status);
-  facts["communication"] = connection.kind;
+  Connection connection = join(std::move(transport), *view);
   if (auto status = take_peak(*connection.communicator, peak, facts); !status) lose_peer(status);
+  std::unique_ptr<DataPath> path;
+  auto status = device_.gpu ? connect_gpus(connection, path) : choose_ways(connection, arguments_.run);
+  if (!status) lose_peer(status);
+  facts["communication"] = connection.kind;
 
   std::optional<Engine> engine;
-  const auto status = without_retry([&] {
-    engine.emplace(recipe_, arguments_.run, *connection.communicator, facts);
+  status = without_retry([&] {
+    engine.emplace(recipe_, arguments_.run, *connection.communicator, facts, device_.get(), std::move(path));
     return engine->start();
   });
   if (!status) lose_peer(status);
@@ -193,7 +204,20 @@ Connection Worker::join(std::unique_ptr<comm::UcxTransport> transport, const Vie
       connect(std::move(transport), view, agent::kWorkerMemory, recipe_.resilience.collective_timeout);
   if (view.rank == 0 && !connection.note.empty())
     spdlog::info("communication: {}: {}", connection.kind, connection.note);
+  if (view.rank == 0 && !device_.note.empty()) spdlog::warn("device: {}", device_.note);
   return connection;
+}
+
+// The agents' network goes on carrying what is no gradient or parameter.
+comm::Status Worker::connect_gpus(Connection& connection, std::unique_ptr<DataPath>& path) const {
+  if (connection.communicator->size() == 1) return {};
+  GpuOptions options;
+  options.on_stuck = [](const comm::Status& status) {
+    spdlog::error("nccl: {}", status.detail);
+    leave_at_once(contract::kExitFailure);
+  };
+  connection.kind = "nccl";
+  return engine::connect_gpus(*connection.communicator, recipe_, device_.get(), options, path);
 }
 
 json Worker::start_mathematics() {
@@ -201,30 +225,32 @@ json Worker::start_mathematics() {
   const Blas blas = require_blas(threads);
   model::start_mathematics(threads);
   return {{"threads", threads},
-          {"kernels", model::kernels_of(model::Operand::kFloat).front()->name},
           {"blas", {{"kernel", blas.kernel}, {"config", blas.config}, {"file", blas.file}}}};
 }
 
 double Worker::own_peak() const {
   if (recipe_.resources.worker_tflops > 0) return recipe_.resources.worker_tflops * 1e12;
-  return product_speed(model::operand_of(model::config_of(recipe_)), thread_count(recipe_));
+  return product_speed(device_.get(), own_operand(), thread_count(recipe_));
 }
 
 comm::Status Worker::take_peak(comm::Communicator& communicator, double own, json& facts) {
   struct Peak {
     double flops;
-    std::int64_t operand;
+    std::int32_t operand, gpu;
   };
   std::vector<Peak> all(static_cast<std::size_t>(communicator.size()));
-  all[static_cast<std::size_t>(communicator.rank())] = {
-      own, static_cast<std::int64_t>(model::operand_of(model::config_of(recipe_)))};
+  all[static_cast<std::size_t>(communicator.rank())] = {own, static_cast<std::int32_t>(own_operand()),
+                                                        device_.gpu ? 1 : 0};
   if (auto status = exchange(communicator, all); !status) return status;
   peak_ = 0;
   std::vector<model::Operand> operands;
+  std::vector<bool> gpus;
   for (const Peak& peak : all) {
     peak_ += peak.flops;
+    gpus.push_back(peak.gpu != 0);
     operands.push_back(static_cast<model::Operand>(peak.operand));
   }
+  require_equal_devices(gpus);
   require_equal_operands(operands);
   facts["peak"] = {{"tflops", peak_ / 1e12},
                    {"source", recipe_.resources.worker_tflops > 0 ? "recipe" : "measured"}};
@@ -373,6 +399,7 @@ Arguments parse(int argc, char** argv) {
   app.set_version_flag("--version", STINT_VERSION);
   app.add_option("--recipe", arguments.recipe, "the frozen recipe")->required();
   app.add_option("--run-directory", arguments.run.root, "the run's folder")->required();
+  app.add_flag("--gpu", arguments.gpu, "this worker sees one GPU, which no other has");
   app.add_flag("--alone", arguments.alone, "no worker of the run is on another node");
   try {
     app.parse(argc, argv);

@@ -133,8 +133,12 @@ std::string own_blas() {
   return at::hasMKL() ? at::get_mkl_version() : std::string();
 }
 
+bool is_for_gpus() {
+  return at::globalContext().hasCUDART();
+}
+
 std::unique_ptr<Device> make_device(bool gpu) {
-  if (gpu && !at::globalContext().hasCUDART())
+  if (gpu && !is_for_gpus())
     throw DeviceFailure(
         "this build's torch computes on CPUs only; build with a libtorch for CUDA (cmake -DSTINT_TORCH=)");
   if (gpu && !at::hasCUDA())

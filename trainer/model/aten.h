@@ -20,6 +20,9 @@ void multiply(Operand type, const Matrix& a, const Matrix& b, const Matrix& out,
 // Name and version of the BLAS that torch has within itself; empty where it calls the system's.
 std::string own_blas();
 
+// Whether this build's torch is one for GPUs.
+bool is_for_gpus();
+
 // ATen's operators, on the GPU that CUDA has as the current one; or, slower than cpu(), on a CPU, where tests
 // can see what they do on a GPU. Its operands are kFloat or kBf16. Throws DeviceFailure that says what to do
 // where there is no GPU. No GPU was at hand for this code.

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "base/error.h"
+#include "base/final_error.h"
 #include "trainer/agent/placement.h"
 #include "trainer/agent/view.h"
 
@@ -50,6 +50,31 @@ TEST(Placement, RingFollowsTheSwitchesAndAgentsOfOneHostShareItsCores) {
   EXPECT_EQ(layout.source, Layout::Source::kSlurm);
   EXPECT_THAT(first.machine.binding.cpus, ElementsAre(ElementsAre(0)));
   EXPECT_THAT(second.machine.binding.cpus, ElementsAre(ElementsAre(1)));
+}
+
+TEST(Placement, WorkersUseTheirGpusWhereTheRecipeDoesNotSayOtherwise) {
+  topology::Machine machine;
+  machine.cores = {{0, {0}}, {0, {1}}};
+  machine.gpus.resize(2);
+  const auto plan = [&](int workers) { return topology::plan_machine(machine, workers, 1); };
+  recipes::Recipe recipe;
+  const auto uses = [&](const char* device, int workers) {
+    recipe.resources.device = device;
+    return uses_gpus(recipe, machine, plan(workers));
+  };
+  EXPECT_TRUE(uses("auto", 2));
+  EXPECT_TRUE(uses("gpu", 1));
+  EXPECT_FALSE(uses("cpu", 2));
+  EXPECT_FALSE(uses("auto", 3));
+  EXPECT_THAT(
+      [&] { uses("gpu", 3); },
+      testing::ThrowsMessage<FinalError>(testing::HasSubstr(
+          "resources.device = gpu: this node has 2 GPUs for 3 workers; take fewer workers_per_node")));
+  machine.gpus.clear();
+  EXPECT_FALSE(uses("auto", 1));
+  EXPECT_THAT([&] { uses("gpu", 1); },
+              testing::ThrowsMessage<FinalError>(
+                  testing::HasSubstr("this node has 0 GPUs for 1 worker; ask for them with resources.gres")));
 }
 
 }  // namespace

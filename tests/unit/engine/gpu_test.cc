@@ -6,7 +6,8 @@
 #include <future>
 
 #include "stream_device.h"
-#include "trainer/engine/nccl_path.h"
+#include "trainer/engine/gpu.h"
+#include "trainer/model/aten.h"
 #include "world.h"
 
 namespace stint::engine {
@@ -25,30 +26,18 @@ std::shared_ptr<const comm::gpu::Libraries> libraries() {
 // One rank with a GPU of its own.
 class Gpu {
  public:
-  Gpu(const recipes::Recipe& recipe, const RunDirectory& run, comm::Communicator& control,
-      const std::string& id, std::chrono::milliseconds timeout = kTimeout)
+  Gpu(const recipes::Recipe& recipe, const RunDirectory& run, comm::Communicator& control)
       : device_(libraries()->cuda, control.rank()),
-        engine_(recipe, run, control, {}, device_, path_of(recipe, control, id, timeout)) {}
+        engine_(recipe, run, control, {}, device_, path_of(recipe, control)) {}
   Engine& engine() { return engine_; }
 
  private:
-  std::unique_ptr<DataPath> path_of(const recipes::Recipe& recipe, const comm::Communicator& control,
-                                    const std::string& id, std::chrono::milliseconds timeout) {
-    comm::NcclOptions options;
-    options.device = control.rank();
-    options.timeout = timeout;
-    options.grace = std::chrono::seconds(3);
-    options.scratch_bytes = 1 << 16;
-    auto joined = comm::NcclView::join(libraries(), options, std::span(&id, 1), control.epoch(),
-                                       control.rank(), control.size());
-    EXPECT_TRUE(joined.status) << joined.status.detail;
-    const model::Layout layout(model::config_of(recipe), static_cast<std::size_t>(control.size()));
-    const Partition partition(layout, control.size(),
-                              static_cast<int>(recipes::shard_degree(recipe, control.size())),
-                              control.rank());
-    auto made = NcclPath::make(std::move(joined.view), partition, device_);
-    EXPECT_TRUE(made.status) << made.status.detail;
-    return std::move(made.path);
+  std::unique_ptr<DataPath> path_of(const recipes::Recipe& recipe, comm::Communicator& control) {
+    std::unique_ptr<DataPath> path;
+    const auto status =
+        connect_gpus(control, recipe, device_, {{NCCL_SHIM, NCCL_SHIM, NCCL_SHIM}, control.rank(), {}}, path);
+    EXPECT_TRUE(status) << status.detail;
+    return path;
   }
 
   StreamDevice device_;
@@ -59,9 +48,8 @@ class Gpu {
 std::vector<Bits> train_on_gpus(const recipes::Recipe& recipe, const RunDirectory& run, int size,
                                 std::int64_t until, std::vector<double>* losses = nullptr) {
   std::vector<Bits> result(static_cast<std::size_t>(size));
-  const std::string id = comm::NcclView::new_id(*libraries());
   in_world(size, [&](comm::Communicator& control) {
-    Gpu gpu(recipe, run, control, id);
+    Gpu gpu(recipe, run, control);
     Engine& engine = gpu.engine();
     ASSERT_TRUE(engine.start());
     while (engine.current_step() < until) {
@@ -144,14 +132,13 @@ TEST_F(NcclEngine, EveryCallMayStayInProgress) {
 }
 
 // The first step of two ranks after what `breaks` does; what rank 0's says.
-comm::Status broken_step(const Cut& cut, std::chrono::milliseconds timeout,
-                         const std::function<void()>& breaks) {
+comm::Status broken_step(const Cut& cut, const std::function<void()>& breaks) {
   const TemporaryFolder folder;
-  const auto recipe = recipe_of(cut, folder);
-  const std::string id = comm::NcclView::new_id(*libraries());
+  auto recipe = recipe_of(cut, folder);
+  recipe.resilience.collective_timeout = std::chrono::seconds(1);
   comm::Status result;
   in_world(2, [&](comm::Communicator& control) {
-    Gpu gpu(recipe, folder.run(), control, id, timeout);
+    Gpu gpu(recipe, folder.run(), control);
     ASSERT_TRUE(gpu.engine().start());
     ASSERT_TRUE(gpu.engine().barrier());
     if (control.rank() == 0) breaks();
@@ -168,7 +155,7 @@ comm::Status broken_step(const Cut& cut, std::chrono::milliseconds timeout,
 TEST_F(NcclEngine, AnErrorOfTheNetworkIsAStatusAndNoUpdate) {
   for (const char* sharding : {"none", "zero2", "zero3"}) {
     reset();
-    const auto status = broken_step({sharding, 2, 0, "fp32", 1}, std::chrono::seconds(1), [] {
+    const auto status = broken_step({sharding, 2, 0, "fp32", 1}, [] {
       comm::nccl_shim::report(0, 2, comm::gpu::NcclResult::kRemoteError, false);
     });
     EXPECT_EQ(status.peer, 1) << sharding;
@@ -179,10 +166,72 @@ TEST_F(NcclEngine, AnErrorOfTheNetworkIsAStatusAndNoUpdate) {
 TEST_F(NcclEngine, ACollectiveThatNeverEndsIsATimeOut) {
   for (const char* sharding : {"none", "zero3"}) {
     reset();
-    const auto status = broken_step({sharding, 2, 0, "fp32", 1}, std::chrono::milliseconds(500),
-                                    [] { comm::nccl_shim::hang(0, 1); });
+    const auto status = broken_step({sharding, 2, 0, "fp32", 1}, [] { comm::nccl_shim::hang(0, 1); });
     EXPECT_EQ(status.code, comm::Code::kTimeout) << sharding << " " << status.detail;
   }
+}
+
+TEST(ChosenDevice, IsTheCpuUnlessThereIsAGpuForIt) {
+  EXPECT_EQ(&choose_device("cpu", true).get(), &model::cpu());
+  EXPECT_EQ(&choose_device("auto", false).get(), &model::cpu());
+  EXPECT_EQ(choose_device("auto", false).note, "");
+  EXPECT_THAT(
+      [] { (void)choose_device("gpu", false); },
+      testing::ThrowsMessage<FinalError>(HasSubstr("was given no GPU; ask for them with resources.gres")));
+}
+
+TEST(ChosenDevice, SaysWhyAGpuThatIsThereIsNotUsed) {
+  try {
+    model::aten::make_device(true);
+    GTEST_SKIP() << "there is a GPU";
+  } catch (const model::DeviceFailure&) {
+  }
+  const auto chosen = choose_device("auto", true);
+  EXPECT_EQ(&chosen.get(), &model::cpu());
+  EXPECT_THAT(chosen.note, AllOf(HasSubstr("the CPU is computed on, not the GPU"), HasSubstr("torch")));
+  EXPECT_THAT([] { (void)choose_device("gpu", true); },
+              testing::ThrowsMessage<Error>(AllOf(HasSubstr("resources.device = gpu"), HasSubstr("torch"))));
+}
+
+TEST(ChosenDevice, IsOfOneKindOnAllRanks) {
+  require_equal_devices({true, true});
+  require_equal_devices({false, false, false});
+  EXPECT_THAT(
+      [] {
+        require_equal_devices({true, false, true, false});
+      },
+      testing::ThrowsMessage<Error>(HasSubstr("ranks 1, 3 found no GPU to use, the others did")));
+}
+
+// What each of two ranks, the second one with other options, says.
+std::vector<std::string> refusals(const GpuOptions& second) {
+  const TemporaryFolder folder;
+  const auto recipe = recipe_of({"none", 2, 0, "fp32"}, folder);
+  std::vector<std::string> texts(2);
+  in_world(2, [&](comm::Communicator& control) {
+    GpuOptions options{{NCCL_SHIM, NCCL_SHIM, NCCL_SHIM}, control.rank(), {}};
+    if (control.rank() == 1) options = second;
+    std::unique_ptr<DataPath> path;
+    try {
+      (void)connect_gpus(control, recipe, model::cpu(), options, path);
+    } catch (const Error& error) {
+      const bool is_final = dynamic_cast<const FinalError*>(&error) != nullptr;
+      texts[static_cast<std::size_t>(control.rank())] =
+          (is_final ? "final: " : "") + std::string(error.what());
+    }
+  });
+  return texts;
+}
+
+TEST_F(NcclEngine, WhatOneRankLacksAllSay) {
+  EXPECT_THAT(refusals({{"libnccl.of.nobody", NCCL_SHIM, NCCL_SHIM}, 1, {}}),
+              testing::Each(
+                  AllOf(HasSubstr("final: gpu: cannot load libnccl.of.nobody"), HasSubstr("install NCCL"))));
+  EXPECT_THAT(refusals({{NCCL_SHIM, NCCL_SHIM, "libstint_gpu.of.nobody"}, 1, {}}),
+              testing::Each(AllOf(HasSubstr("final: gpu: cannot load libstint_gpu.of.nobody"),
+                                  HasSubstr("build Stint with nvcc"))));
+  EXPECT_THAT(refusals({{NCCL_SHIM, NCCL_SHIM, NCCL_SHIM}, 99, {}}),
+              testing::Each(testing::StartsWith("gpu: there is no GPU 99, this process sees 64")));
 }
 
 std::vector<float> copied(Snapshot::Part part) {

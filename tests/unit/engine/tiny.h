@@ -95,6 +95,7 @@ inline recipes::Recipe tiny_recipe(const std::string& text_path) {
   r.resources.nodes = 1;
   r.resources.workers_per_node = 1;
   r.resources.threads_per_worker = 1;
+  r.resources.device = "auto";
   return r;
 }
 

@@ -42,7 +42,7 @@ constexpr std::chrono::seconds kLong{90};
 class Worker {
  public:
   Worker(const RunDirectory& run, const std::vector<std::string>& settings = {}, int memory = -1,
-         bool alone = false) {
+         const char* flag = nullptr) {
     auto [ours, theirs] = Channel::make_pair();
     channel_ = std::make_unique<Channel>(std::move(ours));
     posix_spawn_file_actions_t actions;
@@ -53,10 +53,8 @@ class Worker {
     posix_spawn_file_actions_adddup2(&actions, channel.get(), agent::kWorkerChannel);
     if (memory >= 0) posix_spawn_file_actions_adddup2(&actions, shared.get(), agent::kWorkerMemory);
     const std::string recipe = run.recipe().string(), root = run.root.string();
-    const char* arguments[] = {"stint-worker", "--recipe",
-                               recipe.c_str(), "--run-directory",
-                               root.c_str(),   alone ? "--alone" : nullptr,
-                               nullptr};
+    const char* arguments[] = {"stint-worker", "--recipe", recipe.c_str(), "--run-directory",
+                               root.c_str(),   flag,       nullptr};
     std::vector<char*> environment;
     for (const auto& setting : settings) environment.push_back(const_cast<char*>(setting.c_str()));
     for (char** entry = environ; *entry != nullptr; ++entry) environment.push_back(*entry);
@@ -143,7 +141,8 @@ class World {
     for (int i = 0; i < size; ++i) {
       if (i % places == 0) memories.push_back(std::make_unique<agent::NodeMemory>(places));
       nodes.push_back(i / places);
-      workers_.push_back(std::make_unique<Worker>(run, settings, memories.back()->descriptor(), alone));
+      workers_.push_back(std::make_unique<Worker>(run, settings, memories.back()->descriptor(),
+                                                  alone ? "--alone" : nullptr));
     }
     json addresses = json::array();
     std::size_t shared_bytes = 0;
@@ -491,6 +490,23 @@ TEST(WorkerProgram, WaitsForTheViewNoLongerThanTold) {
   EXPECT_EQ(worker.finish(), contract::kExitFailure);
   ASSERT_EQ(worker.seen("error").size(), 1);
   EXPECT_THAT(worker.seen("error")[0].at("what").get<std::string>(), HasSubstr("resilience.startup_timeout"));
+}
+
+TEST(WorkerProgram, AGpuThatTorchCannotUseIsOneClearErrorOrTheCpu) {
+  Fixture f;
+  f.recipe.resources.device = "gpu";
+  f.freeze();
+  Worker strict(f.run, {}, -1, "--gpu");
+  const std::string what = strict.expect("error").at("what");
+  if (what.find("gpu: ") == std::string::npos) GTEST_SKIP() << "there is a GPU: " << what;
+  EXPECT_THAT(what, testing::AllOf(HasSubstr("resources.device = gpu: "), HasSubstr("torch")));
+  EXPECT_NE(strict.finish(), contract::kExitFinished);
+  f.recipe.resources.device = "auto";
+  f.freeze();
+  Worker lenient(f.run, {}, -1, "--gpu");
+  const json address = lenient.expect("address").at("address");
+  lenient.send({{"type", "view"}, {"epoch", 1}, {"rank", 0}, {"size", 1}, {"addresses", {address}}});
+  EXPECT_EQ(lenient.finish(), contract::kExitFinished);
 }
 
 struct Fault {

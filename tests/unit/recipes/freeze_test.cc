@@ -92,6 +92,7 @@ class RandomRecipe {
                    pick(1, 8),
                    pick(0, 64),
                    flip() ? 0 : real(0, 1000),
+                   flip() ? "auto" : "gpu",
                    flip() ? "gpu:" + std::to_string(pick(1, 8)) : "",
                    std::chrono::minutes(flip() ? 0 : pick(1, 100000))};
     const std::int64_t batch = r.resources.nodes * r.resources.workers_per_node + pick(0, 1000);

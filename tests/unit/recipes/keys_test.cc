@@ -60,6 +60,7 @@ TEST(Keys, RefusesValuesOfAnotherKind) {
       {"parallel.shard_degree", {"-1", "x"}},
       {"resilience.heartbeat_interval", {"", "100", "1ms", "61s", "0s", "-1s", "ms", "1x", "1h30"}},
       {"resilience.collective_timeout", {"1500ms", "500ms", "25h", "60"}},
+      {"resources.device", {"", "cuda", "gpus"}},
       {"resources.gres", {"gpu 8", "gpu:8,", ",", "gpu:8;x", "gpu=8"}},
       {"resources.time_limit", {"", "-1", "0s", "later", "3651d"}},
       {"recipe.name", {"", "a b", "a@b", "-a", "a/b"}},
