@@ -230,6 +230,16 @@ TEST_F(PeopleTest, ACoordinatorApprovesPlansOfHisAccountsOnly) {
   EXPECT_EQ(book_->create(own, kDaemon).phase, Phase::kBooked);
 }
 
+TEST_F(PeopleTest, AMemberOfAnAccountApprovesAndNeedsNoApproval) {
+  settings_.policy.approve_above_nodes = 0;
+  settings_.policy.approvers = parse_who("accounts:physics");
+  restart_stintd();
+  book({}, kGames);
+  EXPECT_EQ(status([&] { book_->approve("demo", kGames); }), 403);
+  EXPECT_EQ(book_->approve("demo", kBin).phase, Phase::kBooked);
+  EXPECT_EQ(book_->create(request("other", 1, 0), kBin).phase, Phase::kBooked);
+}
+
 TEST_F(PeopleTest, NothingBeginsSoonerThanMinLead) {
   settings_.policy.min_lead = std::chrono::hours{1};
   restart_stintd();
