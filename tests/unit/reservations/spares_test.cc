@@ -55,6 +55,12 @@ class SparesTest : public testing::Test {
     if (job.nodes.empty()) job.state = JobState::kPending;
     return job;
   }
+  // Jobs on both of its nodes.
+  void fill() {
+    cluster_.now = 1'100;
+    add(1, {"node1"}, 1'001);
+    add(2, {"node2"}, 1'002);
+  }
   void tend() {
     cluster_.now += 3;
     shepherd_->tend_once();
@@ -74,9 +80,7 @@ class SparesTest : public testing::Test {
 };
 
 TEST_F(SparesTest, WhatWaitsBehindTheLastNodeIsHeldUntilOneIsFree) {
-  cluster_.now = 1'100;
-  add(1, {"node1"}, 1'001);
-  add(2, {"node2"}, 1'002);
+  fill();
   add(3, {}, 1'003);
   tend();
   EXPECT_TRUE(cluster_.jobs_[3].held);
@@ -89,9 +93,7 @@ TEST_F(SparesTest, WhatWaitsBehindTheLastNodeIsHeldUntilOneIsFree) {
 }
 
 TEST_F(SparesTest, WhatSlurmStartedOnASpareGoesBackIntoTheQueue) {
-  cluster_.now = 1'100;
-  add(1, {"node1"}, 1'001);
-  add(2, {"node2"}, 1'002);
+  fill();
   add(3, {"node3"}, 1'003);
   tend();
   EXPECT_THAT(events(3), ElementsAre("sent_back"));
@@ -100,9 +102,7 @@ TEST_F(SparesTest, WhatSlurmStartedOnASpareGoesBackIntoTheQueue) {
 }
 
 TEST_F(SparesTest, WhatWentBackIsHeldSoThatItDoesNotBeginThereAgain) {
-  cluster_.now = 1'100;
-  add(1, {"node1"}, 1'001);
-  add(2, {"node2"}, 1'002);
+  fill();
   add(3, {"node3"}, 1'003);
   tend();
   EXPECT_TRUE(cluster_.jobs_[3].held);
@@ -117,9 +117,7 @@ TEST_F(SparesTest, WhatWentBackIsHeldSoThatItDoesNotBeginThereAgain) {
 }
 
 TEST_F(SparesTest, WhatWentBackDoesNotOvertakeWhatLosesItsNode) {
-  cluster_.now = 1'100;
-  add(1, {"node1"}, 1'001);
-  add(2, {"node2"}, 1'002);
+  fill();
   add(3, {"node3"}, 1'003);
   tend();
   cluster_.jobs_[3].state = JobState::kPending;
@@ -134,10 +132,8 @@ TEST_F(SparesTest, WhatWentBackDoesNotOvertakeWhatLosesItsNode) {
 TEST_F(SparesTest, KilledAtAnyPointTheNextStintdSendsItBackOnceAndHeld) {
   for (const char* point : {"ledger.add_event", "slurm.set_job_admin_comment", "slurm.requeue_job_held"}) {
     SCOPED_TRACE(point);
-    cluster_.now = 1'100;
     cluster_.jobs_.clear();
-    add(1, {"node1"}, 1'001);
-    add(2, {"node2"}, 1'002);
+    fill();
     const auto id = next_++;
     add(id, {"node3"}, 1'003);
     set_kill_handler([&](std::string_view at) {
