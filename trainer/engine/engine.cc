@@ -65,7 +65,8 @@ Engine::Engine(const recipes::Recipe& recipe, const RunDirectory& run, comm::Com
       squares_(own_gradients(), device),
       slots_(slots_of(recipe, communicator)),
       scale_(recipe),
-      queue_(recipe.parallel.overlap && communicator.size() > 1, [this] { communicator_.revoke(); }) {}
+      queue_(recipe.parallel.overlap && communicator.size() > 1 && device.is_host(),
+             [this] { communicator_.revoke(); }) {}
 
 std::size_t Engine::shared_bytes(const recipes::Recipe& recipe) {
   constexpr std::size_t kBuffers = 8;  // at most

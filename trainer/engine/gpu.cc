@@ -55,7 +55,7 @@ void require_equal_devices(const std::vector<bool>& gpus) {
   fail(
       "resources.device: rank{} {} found no GPU to use, the others did; see nvidia-smi on their nodes and "
       "the "
-      "messages of their workers, or set resources.device = cpu",
+      "workers' messages, or set resources.device = cpu",
       without.size() == 1 ? "" : "s", fmt::join(without, ", "));
 }
 
@@ -82,8 +82,8 @@ Status connect_gpus(comm::Communicator& control, const recipes::Recipe& recipe, 
   if (!joined.status) return joined.status;
   const auto degree = static_cast<int>(recipes::shard_degree(recipe, control.size()));
   const model::Layout layout(model::config_of(recipe), static_cast<std::size_t>(control.size()));
-  auto made = NcclPath::make(std::move(joined.view),
-                             Partition(layout, control.size(), degree, control.rank()), device);
+  const Partition partition(layout, control.size(), degree, control.rank());
+  auto made = NcclPath::make(std::move(joined.view), partition, device, recipe.parallel.overlap);
   if (!made.status) return made.status;
   made.path->set_timeout(recipe.resilience.collective_timeout);
   path = std::move(made.path);

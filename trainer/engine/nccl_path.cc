@@ -48,14 +48,14 @@ class NcclPath::Lane final : public comm::Communicator {
   comm::NcclCommunicator* under_;  // null: of one rank
 };
 
-NcclPath::NcclPath(std::unique_ptr<comm::NcclView> view, model::Device& device)
-    : view_(std::move(view)), device_(device) {}
+NcclPath::NcclPath(std::unique_ptr<comm::NcclView> view, model::Device& device, bool overlaps)
+    : view_(std::move(view)), device_(device), overlaps_(overlaps) {}
 
 NcclPath::~NcclPath() = default;
 
 NcclPath::Made NcclPath::make(std::unique_ptr<comm::NcclView> view, const Partition& partition,
-                              model::Device& device) {
-  std::unique_ptr<NcclPath> path(new NcclPath(std::move(view), device));
+                              model::Device& device, bool overlaps) {
+  std::unique_ptr<NcclPath> path(new NcclPath(std::move(view), device, overlaps));
   if (auto status = path->join(partition.shard_group(), path->shard_); !status) return {status, nullptr};
   if (auto status = path->join(partition.replica_group(), path->replica_); !status) return {status, nullptr};
   return {{}, std::move(path)};
@@ -104,6 +104,7 @@ DataPath::Ticket NcclPath::post(Operation operation, std::function<void()> after
   ++posted_;
   if (failure_) failure_ = operation();
   if (failure_ && after) after_.emplace_back(posted_, std::move(after));
+  if (!overlaps_) static_cast<void>(wait(posted_));
   return posted_;
 }
 

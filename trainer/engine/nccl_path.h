@@ -22,8 +22,10 @@ class NcclPath final : public DataPath {
     comm::Status status;
     std::unique_ptr<NcclPath> path;  // null where the status is not Ok
   };
-  // All ranks of the view call it; its GPU is the device, which outlives this.
-  static Made make(std::unique_ptr<comm::NcclView> view, const Partition& partition, model::Device& device);
+  // All ranks of the view call it; its GPU is the device, which outlives this. Without `overlaps` the device
+  // waits for each operation at once.
+  static Made make(std::unique_ptr<comm::NcclView> view, const Partition& partition, model::Device& device,
+                   bool overlaps);
   ~NcclPath() override;
   // For the operations that begin from now on.
   void set_timeout(std::chrono::milliseconds timeout);
@@ -40,7 +42,7 @@ class NcclPath final : public DataPath {
   class Lane;
   using Pending = comm::NcclCommunicator::Pending;
 
-  NcclPath(std::unique_ptr<comm::NcclView> view, model::Device& device);
+  NcclPath(std::unique_ptr<comm::NcclView> view, model::Device& device, bool overlaps);
   comm::Status join(const std::vector<int>& members, std::unique_ptr<Lane>& lane);
   comm::gpu::CudaStream* stream() const;
   comm::Status note(Pending pending);
@@ -48,6 +50,7 @@ class NcclPath final : public DataPath {
 
   std::unique_ptr<comm::NcclView> view_;
   model::Device& device_;
+  bool overlaps_;
   std::unique_ptr<Lane> shard_, replica_;
   Ticket posted_ = 0, held_ = 0;  // held: the device waits for it
   std::deque<std::pair<Ticket, Pending>> started_;

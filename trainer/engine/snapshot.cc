@@ -3,10 +3,19 @@
 
 #include <algorithm>
 
+#include "base/final_error.h"
+
 namespace stint::engine {
 
+// Without any, who overwrites waits for the reader.
+Buffer Snapshot::room(std::size_t floats, model::Device& device) try {
+  return Buffer(floats, device);
+} catch (const FinalError&) {
+  return Buffer(0, device);
+}
+
 Snapshot::Snapshot(std::vector<Part> parts, std::size_t most_kept, model::Device& device)
-    : room_(most_kept, device) {
+    : room_(room(most_kept, device)) {
   std::ranges::sort(parts, {}, &Part::data);
   std::size_t largest = 0;
   for (const Part& part : parts) {

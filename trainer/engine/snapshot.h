@@ -19,7 +19,7 @@ class Snapshot {
   using Part = std::span<const float>;
 
   // `parts`: what will be read, none of it twice, of the device's memory. At most `most_kept` of its floats
-  // are copied.
+  // are copied, and none where the device has no room for them.
   Snapshot(std::vector<Part> parts, std::size_t most_kept, model::Device& device = model::cpu());
 
   // Before `values` are overwritten, by any thread that may ask the device to do that.
@@ -44,6 +44,7 @@ class Snapshot {
     model::Device::Mark copied{};
   };
 
+  static Buffer room(std::size_t floats, model::Device& device);
   void keep(Tile& tile);
   float* room_for(std::size_t floats);
   static void settle(Tile& tile, State state);

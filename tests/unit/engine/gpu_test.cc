@@ -122,6 +122,14 @@ TEST_P(OverNccl, GoesOnFromACheckpointWrittenBesideTraining) {
   EXPECT_TRUE(train_on_gpus(recipe, parts.run(), GetParam().world, 5) == undisturbed);
 }
 
+TEST_P(OverNccl, GivesTheSameBitsWithoutOverlap) {
+  const TemporaryFolder near, far;
+  auto recipe = recipe_of(GetParam(), near);
+  const auto expected = train(recipe, near.run(), GetParam().world, 3);
+  recipe.parallel.overlap = false;
+  EXPECT_TRUE(train_on_gpus(recipe, far.run(), GetParam().world, 3) == expected);
+}
+
 class NcclEngine : public OnTheStandIn, public testing::Test {};
 
 TEST_F(NcclEngine, EveryCallMayStayInProgress) {

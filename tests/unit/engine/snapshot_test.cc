@@ -83,6 +83,13 @@ TEST(Snapshot, WritersWithoutRoomWaitForTheReader) {
   }
 }
 
+TEST(Snapshot, WithoutMemoryForCopiesWritersWaitForTheReader) {
+  Fixture f;
+  Snapshot snapshot(f.parts(), std::size_t{1} << 50);
+  std::jthread writer([&] { Fixture::overwrite(snapshot, f.memory); });
+  EXPECT_EQ(f.read_all(snapshot), f.before);
+}
+
 TEST(Snapshot, NobodyWaitsForAReaderThatGaveUp) {
   Fixture f;
   Snapshot snapshot(f.parts(), 0);
