@@ -169,7 +169,7 @@ int Worker::run() {
     return start_mathematics();
   });
   device_ = choose_device(recipe_.resources.device, arguments_.gpu);
-  facts["kernels"] = device_.get().kernels(model::Operand::kFloat).name;
+  facts["kernels"] = device_.get().kernels(own_operand()).name;
   const std::size_t shared_bytes = without_retry([&] {
     const std::size_t bytes = device_.gpu ? 0 : Engine::shared_bytes(recipe_);
     comm::require_locked_memory(bytes);
