@@ -6,6 +6,8 @@ import socket
 
 from . import LabError
 
+BLOCK = 64
+
 
 def _is_free(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -18,14 +20,18 @@ def _is_free(port: int) -> bool:
 
 
 def pick_free(count: int) -> list[int]:
-    """Random, so that labs that start at the same time hardly meet; who still loses a race tries again."""
+    """Neighbours out of a block without any other, so that no lab takes the port of another's daemon that was killed
+    and shall come back. A random block: labs that start at the same time hardly meet; who still loses a race tries
+    again."""
     with open("/proc/sys/net/ipv4/ip_local_port_range") as limits:
         below = int(limits.read().split()[0])
     candidates = range(10000, below) if below > 11000 else range(10000, 65536)
-    free = [port for port in random.sample(candidates, min(20 * count, len(candidates))) if _is_free(port)]
-    if len(free) < count:
-        raise LabError(f"only {len(free)} free TCP ports found, wants {count}")
-    return free[:count]
+    block = max(BLOCK, count)
+    starts = list(candidates[:-block:block])
+    for start in random.sample(starts, len(starts)):
+        if all(map(_is_free, range(start, start + block))):
+            return list(range(start, start + count))
+    raise LabError(f"no {block} neighbouring free TCP ports found")
 
 
 def answers(port: int, address: str = "127.0.0.1") -> bool:
