@@ -184,6 +184,7 @@ class UcxTransport::Impl {
     ucp_ep_h endpoint = nullptr;
     Status failure;
     std::uint64_t failed_at = 0;  // in idle turns
+    bool heard = false;           // something came from it
   };
   struct Slot {
     Peer* peer = nullptr;
@@ -327,7 +328,10 @@ bool UcxTransport::Impl::completed(Slot& slot) {
   if (status == UCS_INPROGRESS) return false;
   ucp_request_free(std::exchange(slot.request, nullptr));
   slot.status = status;
-  if (slot.receiving) slot.got = info.length;
+  if (slot.receiving) {
+    slot.got = info.length;
+    slot.peer->heard |= status == UCS_OK;
+  }
   return true;
 }
 
@@ -438,13 +442,20 @@ std::vector<void*> UcxTransport::Impl::force_close() {
   return requests;
 }
 
-// Without the worker nothing can touch a buffer any more, be it that a request could not be given up.
+// Without the worker nothing can touch a buffer any more, be it that a request could not be given up. One
+// whose peer was lost before it was ever heard of is left to the process's end instead: an answer to the
+// peer's first words may still wait to be sent, and UCX 1.13 ends the process over that in
+// ucp_worker_destroy().
 void UcxTransport::Impl::abort() {
   if (!worker_) return;
   for (Slot& slot : slots_)
     if (!completed(slot) && slot.receiving) ucp_request_cancel(worker_.get(), slot.request);
   drop_all(0, 0);
   settle(force_close(), Clock::now() + kAbortTimeout);
+  if (std::ranges::any_of(peers_, [](const Peer& peer) { return !peer.failure && !peer.heard; })) {
+    static_cast<void>(worker_.release());
+    static_cast<void>(context_.release());
+  }
   worker_.reset();
 }
 
