@@ -29,7 +29,7 @@ killed_at() {
   run "${@:2}"
   wait_until 20 stintd_is_dead || { what_stands "never came to $1: $output"; return 1; }
   lab revive stintd
-  wait_until 60 agree || { disagreement >&2; return 1; }
+  wait_until 20 agree || { disagreement >&2; return 1; }
 }
 
 # what_stands MESSAGE: the message, and what a reader of a failure asks for next.
@@ -193,7 +193,7 @@ runs_again() { [[ $(scontrol --oneliner show job "$1") == *JobState=RUNNING*" Re
   armed_in_turn ledger.add_recovery slurm.set_node_down slurm.set_node_down:2 ledger.set_step \
     slurm.set_job_excluded_nodes slurm.set_job_begin ledger.set_step
   wait_until 20 runs_again "$job"
-  wait_until 60 agree
+  wait_until 20 agree
   [[ $(squeue --noheader -j "$job" --format %N) != "$node" ]]
   lab revive "$node"
   stint plan cancel heal --force
@@ -212,7 +212,7 @@ two_segments() {
   now=$EPOCHSECONDS
   scontrol update ReservationName="$1.0" EndTime="$(when $((now + 80)))"
   scontrol update ReservationName="$1.1" StartTime="$(when $((now + 90)))" EndTime="$(when $((now + 600)))"
-  wait_until 60 agree
+  wait_until 20 agree
 }
 
 @test "a job is led into the next segment once, by three stintds" {
@@ -226,7 +226,7 @@ two_segments() {
   wait_until 8 scontrol update ReservationName=two.1 StartTime="$(when $((now + 30)))"
   lab kill stintd
   armed_in_turn slurm.set_job_reservation slurm.requeue_job
-  wait_until 60 agree
+  wait_until 20 agree
   wait_until 40 runs_again "$job"
   [[ $(scontrol --oneliner show job "$job") == *" Reservation=two.1 "* ]]
   stint plan cancel two --force
@@ -239,7 +239,7 @@ two_segments() {
   job=$(submit --training-plan=late -N1 --wrap "sleep 500")
   wait_until 10 job_is "$job" RUNNING
   scontrol update ReservationName=late.0 EndTime="$(when $((EPOCHSECONDS + 30)))"
-  wait_until 60 agree
+  wait_until 10 agree
   lab kill stintd
   wait_until 90 job_is "$job" TIMEOUT
   lab revive stintd

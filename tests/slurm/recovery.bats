@@ -77,9 +77,8 @@ ends_undisturbed() {
   sleep 3
   lab revive stintd
   ends_undisturbed
-  # Once more where it began again on the dead node before anybody knew.
-  (($(restarts_of_job) >= 1))
-  [[ $(nodes_of_job) != *"$victim"* ]]
+  echo "restarts: $(restarts_of_job), nodes: $(nodes_of_job), without $victim"
+  [[ $(restarts_of_job) == 1 && $(nodes_of_job) != *"$victim"* ]]
   lab revive "$victim"
 }
 
